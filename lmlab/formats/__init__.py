@@ -1,0 +1,1 @@
+"""The number formats that the released weights are stored in."""

@@ -1,0 +1,1 @@
+"""The components of the three families, one idea a file: tensors in, tensors out."""

@@ -1,0 +1,140 @@
+"""What a layer keeps of the tokens it has read: everything (full), the last few (window), or a latent (MLA).
+
+Every cache has `update(...)` (write a chunk, get back all that a query may attend to, and its columns on the batch's
+timeline), `length` (tokens written), `trim(n)` (forget the last n, for speculative decoding), `reset()` and `nbytes`.
+Buffers are allocated once and the write position is a tensor, so that a compiled step may attend over the whole buffer:
+places not yet written lie after the query and are hidden by causality.
+"""
+
+import torch
+
+
+class FullCache:
+    """One place per token, in one or several buffers of shapes (..., max_length, width)."""
+
+    def __init__(self, shapes: list[tuple[int, ...]], dtype: torch.dtype, device: torch.device | str):
+        self.buffers = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+        self.length = torch.zeros((), dtype=torch.long, device=device)
+        self.capacity = shapes[0][-2]
+
+    def update(self, *chunk: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """chunk: (..., T, width) for each buffer -> each buffer up to the chunk's end (..., S, width), and columns (S,)."""
+        columns = self.length + torch.arange(chunk[0].shape[-2], device=self.length.device)  # (T,)
+        for buffer, new in zip(self.buffers, chunk, strict=True):
+            buffer.index_copy_(-2, columns, new.to(buffer.dtype))
+        self.length += columns.numel()
+        # eager: read only what is filled; compiled: shapes must not change, so read all
+        end = self.capacity if torch.compiler.is_compiling() or self.length.is_meta else int(self.length)
+        filled = [buffer[..., :end, :] for buffer in self.buffers]  # (..., S, width)
+        return *filled, torch.arange(end, device=self.length.device)
+
+    @property
+    def kind(self) -> tuple:
+        """Caches of one kind and length have the same columns."""
+        return type(self), self.capacity
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self.buffers)
+
+    def check_trim(self, n: int) -> None:
+        """ValueError if the last n tokens cannot be forgotten; a full cache can always forget."""
+
+    def trim(self, n: int) -> None:
+        self.check_trim(n)
+        self.length -= n
+
+    def reset(self) -> None:
+        self.length.zero_()
+
+
+class KVCache(FullCache):
+    """Keys (after RoPE) and values: two buffers (B, K, S, D)."""
+
+    def __init__(self, batch_size, num_key_value_heads, max_length, head_dim, dtype, device):
+        super().__init__([(batch_size, num_key_value_heads, max_length, head_dim)] * 2, dtype, device)
+
+
+class LatentCache(FullCache):
+    """MLA's: the normed latent and the one rotated key, side by side: (B, 1, S, R + rope width), shared by all heads."""
+
+    def __init__(self, batch_size, max_length, width, dtype, device):
+        super().__init__([(batch_size, 1, max_length, width)], dtype, device)
+
+
+class WindowCache(FullCache):
+    """A ring of `window` places for keys and values: the token of column c stands in place c % capacity.
+
+    A chunk attends over the old ring and itself, and is written afterwards (writing first would overwrite keys that its
+    early queries still see). `slack` more places let the last `slack` tokens be trimmed again: without them, the keys
+    that they displaced are gone.
+    """
+
+    def __init__(self, batch_size, num_key_value_heads, window, head_dim, dtype, device, slack: int = 0):
+        super().__init__([(batch_size, num_key_value_heads, window + slack, head_dim)] * 2, dtype, device)
+        self.slack = slack
+        self.furthest = torch.zeros_like(self.length)  # columns ever written since the last reset
+
+    def ring_columns(self) -> torch.Tensor:
+        """The newest column that each place can hold; below 0 where it is still empty. (capacity,)"""
+        last = self.length - 1
+        return last - (last - torch.arange(self.capacity, device=self.length.device)) % self.capacity
+
+    def update(self, *chunk: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        columns = self.length + torch.arange(chunk[0].shape[-2], device=self.length.device)  # (T,)
+        seen = [torch.cat((ring, new.to(ring.dtype)), dim=-2) for ring, new in zip(self.buffers, chunk, strict=True)]
+        seen_columns = torch.cat((self.ring_columns(), columns))  # (capacity + T,)
+        kept = columns[-self.capacity :]  # of a longer chunk, only the end stays
+        for ring, new in zip(self.buffers, chunk, strict=True):
+            ring.index_copy_(-2, kept % self.capacity, new[..., -kept.numel() :, :].to(ring.dtype))
+        self.length += columns.numel()
+        self.furthest.copy_(torch.maximum(self.furthest, self.length))
+        return *seen, seen_columns
+
+    def check_trim(self, n: int) -> None:
+        lost = int(self.furthest - self.length) + n
+        if lost > self.slack and int(self.furthest) > self.capacity:
+            raise ValueError(
+                f"a window cache with slack {self.slack} cannot forget {lost} tokens: the keys they displaced are gone; "
+                f"make the cache with slack={lost} or more"
+            )
+
+    def reset(self) -> None:
+        super().reset()
+        self.furthest.zero_()
+
+
+class ModelCache:
+    """One cache per layer, and the padding of the batch that they hold.
+
+    `padding` (B,) or None: how many columns at the left of each row are empty; set by the first chunk of a padded batch.
+    """
+
+    def __init__(self, layers: list[FullCache], batch_size: int, max_length: int):
+        self.layers = layers
+        self.batch_size, self.max_length = batch_size, max_length
+        self.padding: torch.Tensor | None = None
+
+    @property
+    def length(self) -> torch.Tensor:
+        """Columns written so far, the padding included: a 0-dimensional tensor."""
+        return self.layers[0].length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes really allocated for keys, values and latents."""
+        return sum(layer.nbytes for layer in self.layers)
+
+    def trim(self, n: int) -> None:
+        """Forget the last n columns. ValueError if there are fewer, or if a window has lost what it would need."""
+        if not 0 <= n <= int(self.length):
+            raise ValueError(f"cannot trim {n} tokens of a cache that holds {int(self.length)}")
+        for layer in self.layers:
+            layer.check_trim(n)
+        for layer in self.layers:
+            layer.trim(n)
+
+    def reset(self) -> None:
+        self.padding = None
+        for layer in self.layers:
+            layer.reset()

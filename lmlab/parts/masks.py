@@ -1,0 +1,81 @@
+"""Which key may a query see? And where do the tokens of one forward pass stand?
+
+A batch shares one timeline of columns 0, 1, 2, ...; a row with a shorter prompt has `padding` empty columns at its left,
+so its token in column c has position c - padding. Order and distance are the same in columns and in positions: masks
+use columns (shared by the batch), RoPE uses positions.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def attention_mask(
+    query_columns: torch.Tensor,
+    key_columns: torch.Tensor,
+    window: int | None = None,
+    padding: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """query_columns (T,), key_columns (S,), padding (B,) -> (1 or B, 1, T, S), True where the query sees the key.
+
+    Causal: no key after the query. `window` counts the query itself: i - window < j <= i (GPT-OSS: 128 keys). A key
+    column below 0 is an empty place of a cache, one below the row's padding an empty place of the batch.
+    """
+    i, j = query_columns[:, None], key_columns[None, :]  # (T, 1), (1, S)
+    visible = (j <= i) & (j >= 0)  # (T, S)
+    if window is not None:
+        visible = visible & (j > i - window)
+    if padding is None:
+        return visible[None, None]  # (1, 1, T, S)
+    return (visible & (j >= padding[:, None, None]))[:, None]  # (B, 1, T, S)
+
+
+class Timeline:
+    """Where the T tokens of one forward pass stand, shared by all layers.
+
+    columns (T,): places on the batch's timeline. padding (B,) or None: how many columns at the left of each row are
+    empty. Layers of one kind ask for the same angles and the same mask: `once` computes each a single time a pass.
+    """
+
+    def __init__(self, columns: torch.Tensor, padding: torch.Tensor | None = None):
+        self.columns, self.padding = columns, padding
+        self._made: dict[Hashable, object] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def positions_of(self, columns: torch.Tensor) -> torch.Tensor:
+        """(T,) -> (1 or B, T): the column less the row's padding; 0 in empty columns, which nobody sees."""
+        if self.padding is None:
+            return columns[None]  # (1, T)
+        return (columns - self.padding[:, None]).clamp(min=0)  # (B, T)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        return self.once("positions", lambda: self.positions_of(self.columns))
+
+    @property
+    def token_mask(self) -> torch.Tensor | None:
+        """(B, T), False at padding; None where there is none."""
+        if self.padding is None:
+            return None
+        return self.once("tokens", lambda: self.columns >= self.padding[:, None])
+
+    def angles(self, rope: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos, sin (1 or B, 1, T, D/2) of this pass."""
+        return self.once((rope.config, rope.dim), lambda: rope(self.positions))
+
+    def mask(self, key_columns: torch.Tensor, window: int | None, kind: Hashable) -> torch.Tensor:
+        """(1 or B, 1, T, S). `kind` names the layers that have these very key columns (one kind of cache, one size)."""
+        make = lambda: attention_mask(self.columns, key_columns, window, self.padding)  # noqa: E731
+        return self.once(("mask", kind, window), make)
+
+
+def timeline_of(x: torch.Tensor) -> Timeline:
+    """x (B, T, ...) -> the timeline of a pass that starts at column 0, without padding."""
+    return Timeline(torch.arange(x.shape[1], device=x.device))

@@ -1,0 +1,161 @@
+"""Which experts read a token, and with what weights: the four routers of the three families.
+
+Each router is a module x (N, C) -> Routing, so that a hook on it sees everything. They differ in when the softmax comes
+(before or after the choice), whether the chosen weights are made to sum to 1, and in what steers the choice.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Routing(NamedTuple):
+    """logits and scores (N, E); weights and indices (N, A) of the chosen experts. `scores` are those of all experts, by
+    softmax or sigmoid, before any correction bias or choice."""
+
+    logits: torch.Tensor
+    scores: torch.Tensor
+    weights: torch.Tensor
+    indices: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterConfig:
+    """`temperature` divides the logits before anything else: lmlab's own knob, 1 in every released model."""
+
+    num_experts: int
+    num_experts_per_tok: int
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok={self.num_experts_per_tok} must lie from 1 to num_experts={self.num_experts}"
+            )
+
+
+class Router(nn.Module):
+    def __init__(self, config: RouterConfig, hidden_size: int):
+        super().__init__()
+        self.config = config
+        self.weight = nn.Parameter(torch.empty(config.num_experts, hidden_size))
+
+    def float32_logits(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.float(), self.weight.float()) / self.config.temperature  # (N, E)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopKSoftmaxRouterConfig(RouterConfig):
+    """GPT-OSS: choose by logits, then a softmax over the chosen only (`gpt_oss/torch/model.py`, MLPBlock)."""
+
+    def build(self, hidden_size: int) -> "TopKSoftmaxRouter":
+        return TopKSoftmaxRouter(self, hidden_size)
+
+
+class TopKSoftmaxRouter(Router):
+    def __init__(self, config: TopKSoftmaxRouterConfig, hidden_size: int):
+        super().__init__(config, hidden_size)
+        self.bias = nn.Parameter(torch.zeros(config.num_experts))
+
+    def forward(self, x: torch.Tensor) -> Routing:
+        logits = F.linear(x, self.weight, self.bias) / self.config.temperature  # (N, E)
+        chosen, indices = logits.topk(self.config.num_experts_per_tok, dim=-1)  # (N, A)
+        return Routing(logits, logits.softmax(-1, dtype=torch.float32), chosen.softmax(-1), indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxTopKRouterConfig(RouterConfig):
+    """Qwen3: a softmax over all experts, then the choice, then (`norm_topk_prob`) the chosen weights made to sum to 1; which
+    is the same as a softmax over the chosen (transformers `modeling_qwen3_moe.py`)."""
+
+    norm_topk_prob: bool = True
+
+    def build(self, hidden_size: int) -> "SoftmaxTopKRouter":
+        return SoftmaxTopKRouter(self, hidden_size)
+
+
+class SoftmaxTopKRouter(Router):
+    def forward(self, x: torch.Tensor) -> Routing:
+        logits = F.linear(x, self.weight) / self.config.temperature  # (N, E)
+        scores = logits.softmax(-1, dtype=torch.float32)
+        weights, indices = scores.topk(self.config.num_experts_per_tok, dim=-1)  # (N, A)
+        if self.config.norm_topk_prob:
+            weights = weights / weights.sum(-1, keepdim=True)
+        return Routing(logits, scores, weights.to(logits.dtype), indices)
+
+
+def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_group: int, fill: float) -> torch.Tensor:
+    """scores (N, E), group_scores (N, G) -> scores with the experts outside the best `topk_group` groups set to `fill`."""
+    best = group_scores.topk(topk_group, dim=-1).indices  # (N, topk_group)
+    kept = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, best, True)  # (N, G)
+    kept = kept.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)  # (N, E)
+    return scores.masked_fill(~kept, fill)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidGroupRouterConfig(RouterConfig):
+    """DeepSeek-V3: independent sigmoids; a correction bias steers the choice and never the weights; only the experts of the
+    best groups are eligible (arXiv:2412.19437, section 2.1.2; `inference/model.py`, Gate)."""
+
+    n_group: int
+    topk_group: int
+    norm_topk_prob: bool = True
+    routed_scaling_factor: float = 2.5
+
+    def build(self, hidden_size: int) -> "SigmoidGroupRouter":
+        return SigmoidGroupRouter(self, hidden_size)
+
+
+class SigmoidGroupRouter(Router):
+    def __init__(self, config: SigmoidGroupRouterConfig, hidden_size: int):
+        super().__init__(config, hidden_size)
+        self.register_buffer("e_score_correction_bias", torch.zeros(config.num_experts, dtype=torch.float32))
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        # a step of 0.001 would drown in bf16: the bias stays float32 whatever the model is cast to
+        self.e_score_correction_bias = self.e_score_correction_bias.float()
+        return self
+
+    def forward(self, x: torch.Tensor) -> Routing:
+        config = self.config
+        logits = self.float32_logits(x)  # (N, E)
+        scores = logits.sigmoid()
+        biased = scores + self.e_score_correction_bias
+        groups = biased.unflatten(-1, (config.n_group, -1))  # (N, G, E/G)
+        group_scores = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(-1)  # (N, G)
+        # -inf and not 0: biased scores may be negative
+        eligible = keep_best_groups(biased, group_scores, config.topk_group, float("-inf"))
+        indices = eligible.topk(config.num_experts_per_tok, dim=-1).indices  # (N, A)
+        weights = scores.gather(1, indices)  # (N, A): of the scores without the bias
+        if config.norm_topk_prob:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        return Routing(logits, scores, weights * config.routed_scaling_factor, indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxGroupRouterConfig(RouterConfig):
+    """DeepSeek-V2: a softmax over all, the best groups by their best expert, weights as they are (arXiv:2405.04434, section
+    2.2). Groups None: the plain choice, as in V2-Lite."""
+
+    n_group: int | None = None
+    topk_group: int | None = None
+    routed_scaling_factor: float = 1.0
+
+    def build(self, hidden_size: int) -> "SoftmaxGroupRouter":
+        return SoftmaxGroupRouter(self, hidden_size)
+
+
+class SoftmaxGroupRouter(Router):
+    def forward(self, x: torch.Tensor) -> Routing:
+        config = self.config
+        logits = self.float32_logits(x)  # (N, E)
+        scores = eligible = logits.softmax(-1)
+        if config.n_group is not None:
+            group_scores = scores.unflatten(-1, (config.n_group, -1)).amax(-1)  # (N, G)
+            eligible = keep_best_groups(scores, group_scores, config.topk_group, 0.0)
+        weights, indices = eligible.topk(config.num_experts_per_tok, dim=-1)  # (N, A)
+        return Routing(logits, scores, weights * config.routed_scaling_factor, indices)
