@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 COLAB_VENV ?= .venv-colab
 LAB_FLAGS ?=
-NBVAL = -p no:cacheprovider --nbval-lax --nbval-cell-timeout=300 notebooks
+NBVAL = --nbval-lax --nbval-cell-timeout=300 notebooks
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -123,15 +123,21 @@ def build(
     device "meta" builds the architecture alone, without memory: DeepSeek-V3 in a fraction of a second. `generator` (a
     CPU generator, seed 0 if none is given) makes the weights reproducible.
     """
-    with torch.device("meta"):
-        model = LanguageModel(config).to(dtype)
+    model = skeleton(config, dtype)
     if torch.device(device).type == "meta":
-        return model.to("meta")  # the frequencies of RoPE, which are always computed, follow the rest
+        return model.to("meta")  # the frequencies of RoPE, which no file holds, follow the rest
     model.to_empty(device=device)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     init_weights(model, generator or torch.Generator().manual_seed(0))
     return model
+
+
+def skeleton(config: ModelConfig, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """The architecture with parameters on the meta device and RoPE's frequencies on the CPU: ready for
+    `load_state_dict(..., assign=True)`."""
+    with torch.device("meta"):
+        return LanguageModel(config).to(dtype)
 
 
 @torch.no_grad()

@@ -38,13 +38,32 @@ class RouterConfig:
 
 
 class Router(nn.Module):
+    """x (N, C) -> Routing. A router says what it scores, which experts may be chosen, and how the chosen are weighed."""
+
     def __init__(self, config: RouterConfig, hidden_size: int):
         super().__init__()
         self.config = config
         self.weight = nn.Parameter(torch.empty(config.num_experts, hidden_size))
 
-    def float32_logits(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.float(), self.weight.float()) / self.config.temperature  # (N, E)
+    def forward(self, x: torch.Tensor) -> Routing:
+        logits = self.logits(x) / self.config.temperature  # (N, E)
+        scores = self.scores(logits)  # (N, E)
+        indices = self.eligible(logits, scores).topk(self.config.num_experts_per_tok, dim=-1).indices  # (N, A)
+        return Routing(logits, scores, self.weigh(logits, scores, indices), indices)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight)
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.softmax(-1, dtype=torch.float32)
+
+    def eligible(self, logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """What the choice goes by: the largest of these are chosen. (N, E)"""
+        return scores
+
+    def weigh(self, logits: torch.Tensor, scores: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """The weights of the chosen experts. (N, A)"""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +79,14 @@ class TopKSoftmaxRouter(Router):
         super().__init__(config, hidden_size)
         self.bias = nn.Parameter(torch.zeros(config.num_experts))
 
-    def forward(self, x: torch.Tensor) -> Routing:
-        logits = F.linear(x, self.weight, self.bias) / self.config.temperature  # (N, E)
-        chosen, indices = logits.topk(self.config.num_experts_per_tok, dim=-1)  # (N, A)
-        return Routing(logits, logits.softmax(-1, dtype=torch.float32), chosen.softmax(-1), indices)
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def eligible(self, logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return logits
+
+    def weigh(self, logits: torch.Tensor, scores: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        return logits.gather(1, indices).softmax(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +101,11 @@ class SoftmaxTopKRouterConfig(RouterConfig):
 
 
 class SoftmaxTopKRouter(Router):
-    def forward(self, x: torch.Tensor) -> Routing:
-        logits = F.linear(x, self.weight) / self.config.temperature  # (N, E)
-        scores = logits.softmax(-1, dtype=torch.float32)
-        weights, indices = scores.topk(self.config.num_experts_per_tok, dim=-1)  # (N, A)
+    def weigh(self, logits: torch.Tensor, scores: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        weights = scores.gather(1, indices)
         if self.config.norm_topk_prob:
             weights = weights / weights.sum(-1, keepdim=True)
-        return Routing(logits, scores, weights.to(logits.dtype), indices)
+        return weights.to(logits.dtype)
 
 
 def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_group: int, fill: float) -> torch.Tensor:
@@ -93,6 +114,14 @@ def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_grou
     kept = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, best, True)  # (N, G)
     kept = kept.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)  # (N, E)
     return scores.masked_fill(~kept, fill)
+
+
+class _Float32Router(Router):
+    """DeepSeek's gate is computed in float32 by transformers (in bf16 by the vendor's inference code: other experts for one
+    token in ten on random data)."""
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.float(), self.weight.float())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +138,7 @@ class SigmoidGroupRouterConfig(RouterConfig):
         return SigmoidGroupRouter(self, hidden_size)
 
 
-class SigmoidGroupRouter(Router):
+class SigmoidGroupRouter(_Float32Router):
     def __init__(self, config: SigmoidGroupRouterConfig, hidden_size: int):
         super().__init__(config, hidden_size)
         self.register_buffer("e_score_correction_bias", torch.zeros(config.num_experts, dtype=torch.float32))
@@ -120,20 +149,21 @@ class SigmoidGroupRouter(Router):
         self.e_score_correction_bias = self.e_score_correction_bias.float()
         return self
 
-    def forward(self, x: torch.Tensor) -> Routing:
-        config = self.config
-        logits = self.float32_logits(x)  # (N, E)
-        scores = logits.sigmoid()
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.sigmoid()
+
+    def eligible(self, logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         biased = scores + self.e_score_correction_bias
-        groups = biased.unflatten(-1, (config.n_group, -1))  # (N, G, E/G)
+        groups = biased.unflatten(-1, (self.config.n_group, -1))  # (N, G, E/G)
         group_scores = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(-1)  # (N, G)
         # -inf and not 0: biased scores may be negative
-        eligible = keep_best_groups(biased, group_scores, config.topk_group, float("-inf"))
-        indices = eligible.topk(config.num_experts_per_tok, dim=-1).indices  # (N, A)
-        weights = scores.gather(1, indices)  # (N, A): of the scores without the bias
-        if config.norm_topk_prob:
+        return keep_best_groups(biased, group_scores, self.config.topk_group, float("-inf"))
+
+    def weigh(self, logits: torch.Tensor, scores: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        weights = scores.gather(1, indices)  # without the bias
+        if self.config.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        return Routing(logits, scores, weights * config.routed_scaling_factor, indices)
+        return weights * self.config.routed_scaling_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +179,12 @@ class SoftmaxGroupRouterConfig(RouterConfig):
         return SoftmaxGroupRouter(self, hidden_size)
 
 
-class SoftmaxGroupRouter(Router):
-    def forward(self, x: torch.Tensor) -> Routing:
-        config = self.config
-        logits = self.float32_logits(x)  # (N, E)
-        scores = eligible = logits.softmax(-1)
-        if config.n_group is not None:
-            group_scores = scores.unflatten(-1, (config.n_group, -1)).amax(-1)  # (N, G)
-            eligible = keep_best_groups(scores, group_scores, config.topk_group, 0.0)
-        weights, indices = eligible.topk(config.num_experts_per_tok, dim=-1)  # (N, A)
-        return Routing(logits, scores, weights * config.routed_scaling_factor, indices)
+class SoftmaxGroupRouter(_Float32Router):
+    def eligible(self, logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.config.n_group is None:
+            return scores
+        group_scores = scores.unflatten(-1, (self.config.n_group, -1)).amax(-1)  # (N, G)
+        return keep_best_groups(scores, group_scores, self.config.topk_group, 0.0)
+
+    def weigh(self, logits: torch.Tensor, scores: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        return scores.gather(1, indices) * self.config.routed_scaling_factor
