@@ -125,7 +125,8 @@ def _steps(model, ids, lengths, max_new_tokens, sampler, stop_tokens, prefill_ch
     for step in range(max_new_tokens):
         probabilities = sampler.probabilities(logits)  # (B, V)
         token = torch.where(finished, token, sampler.choose(probabilities, generator))  # (B,)
-        finished = finished | torch.isin(token, stops)
+        if stop_tokens:
+            finished = finished | torch.isin(token, stops)
         yield Step(
             token=token,
             logits=logits,

@@ -1,4 +1,4 @@
-"""Where lmlab's own data lies: the checkpoints, the corpus, facts.csv and the recorded runs. No other code builds such a path."""
+"""Where lmlab's own data lies: checkpoints, corpus, facts.csv, recorded runs. No other code builds such a path."""
 
 from pathlib import Path
 

@@ -24,20 +24,18 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imports(path: Path, *, inside_functions: bool = True) -> Iterator[str]:
-    """The dotted names that a file imports: `from a import b` gives a.b. Imports for the type checker do not count."""
-    yield from _imports(ast.parse(path.read_text(encoding="utf-8")), inside_functions)
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports: `from a import b` gives a.b. Imports inside functions
+    count, those for the type checker do not."""
+    yield from _imports(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def _imports(node: ast.AST, inside_functions: bool) -> Iterator[str]:
+def _imports(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         assert not node.level, f"line {node.lineno}: imports are absolute here"
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside_functions:
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _imports(child, inside_functions)
+    elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(node):
+            yield from _imports(child)

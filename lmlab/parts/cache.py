@@ -1,7 +1,7 @@
 """What a layer keeps of the tokens it has read: everything (full), the last few (window), or a latent (MLA).
 
-Every cache has `update(...)` (write a chunk, get back all that a query may attend to, and its columns on the batch's
-timeline), `length` (tokens written), `trim(n)` (forget the last n, for speculative decoding), `reset()` and `nbytes`.
+Every cache has `update(...)` (write a chunk, get back all that a query may attend to), `key_columns(...)` (where that stands
+on the batch's timeline, asked before the update), `length` (tokens written), `trim(n)` (forget the last n, for speculative decoding), `reset()` and `nbytes`.
 Buffers are allocated once and the write position is a tensor, so that a compiled step may attend over the whole buffer:
 places not yet written lie after the query and are hidden by causality.
 """
@@ -17,16 +17,25 @@ class FullCache:
         self.length = torch.zeros((), dtype=torch.long, device=device)
         self.capacity = shapes[0][-2]
 
-    def update(self, *chunk: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """chunk: (..., T, width) for each buffer -> each buffer up to the chunk's end (..., S, width), and columns (S,)."""
-        columns = self.length + torch.arange(chunk[0].shape[-2], device=self.length.device)  # (T,)
+    def key_columns(self, columns: torch.Tensor) -> torch.Tensor:
+        """The columns of what `update` will return for a chunk that stands in `columns` (T,). (S,)"""
+        return torch.arange(self._end(columns.numel()), device=self.length.device)
+
+    def update(self, *chunk: torch.Tensor) -> list[torch.Tensor]:
+        """chunk: (..., T, width) for each buffer -> each buffer up to the chunk's end (..., S, width)."""
+        count = chunk[0].shape[-2]
+        end = self._end(count)
+        places = self.length + torch.arange(count, device=self.length.device)  # (T,)
         for buffer, new in zip(self.buffers, chunk, strict=True):
-            buffer.index_copy_(-2, columns, new.to(buffer.dtype))
-        self.length += columns.numel()
+            buffer.index_copy_(-2, places, new)
+        self.length += count
+        return [buffer[..., :end, :] for buffer in self.buffers]
+
+    def _end(self, count: int) -> int:
         # eager: read only what is filled; compiled: shapes must not change, so read all
-        end = self.capacity if torch.compiler.is_compiling() or self.length.is_meta else int(self.length)
-        filled = [buffer[..., :end, :] for buffer in self.buffers]  # (..., S, width)
-        return *filled, torch.arange(end, device=self.length.device)
+        if torch.compiler.is_compiling() or self.length.is_meta:
+            return self.capacity
+        return int(self.length) + count
 
     @property
     def kind(self) -> tuple:
@@ -80,16 +89,19 @@ class WindowCache(FullCache):
         last = self.length - 1
         return last - (last - torch.arange(self.capacity, device=self.length.device)) % self.capacity
 
-    def update(self, *chunk: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        columns = self.length + torch.arange(chunk[0].shape[-2], device=self.length.device)  # (T,)
-        seen = [torch.cat((ring, new.to(ring.dtype)), dim=-2) for ring, new in zip(self.buffers, chunk, strict=True)]
-        seen_columns = torch.cat((self.ring_columns(), columns))  # (capacity + T,)
-        kept = columns[-self.capacity :]  # of a longer chunk, only the end stays
+    def key_columns(self, columns: torch.Tensor) -> torch.Tensor:
+        return torch.cat((self.ring_columns(), columns))  # (capacity + T,)
+
+    def update(self, *chunk: torch.Tensor) -> list[torch.Tensor]:
+        count = chunk[0].shape[-2]
+        seen = [torch.cat((ring, new), dim=-2) for ring, new in zip(self.buffers, chunk, strict=True)]
+        kept = min(count, self.capacity)  # of a longer chunk, only the end stays
+        places = (self.length + torch.arange(count - kept, count, device=self.length.device)) % self.capacity
         for ring, new in zip(self.buffers, chunk, strict=True):
-            ring.index_copy_(-2, kept % self.capacity, new[..., -kept.numel() :, :].to(ring.dtype))
-        self.length += columns.numel()
+            ring.index_copy_(-2, places, new[..., count - kept :, :])
+        self.length += count
         self.furthest.copy_(torch.maximum(self.furthest, self.length))
-        return *seen, seen_columns
+        return seen
 
     def check_trim(self, n: int) -> None:
         lost = int(self.furthest - self.length) + n

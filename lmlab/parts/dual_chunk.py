@@ -62,12 +62,10 @@ class DualChunkAttention(GroupedQueryAttention):
         v = self.heads(self.v_proj(x))  # (B, K, T, D)
         far = torch.full_like(within, min(2 * length - 1, size))
         queries = [self.turn(q, p) for p in (within, (within + length).clamp(max=size), far)]  # three of (B, H, T, D)
-        columns, kind = timeline.columns, None
+        mask = timeline.mask(cache)  # (1 or B, 1, T, S)
+        key_chunk = timeline.positions_of(timeline.key_columns(cache)) // length  # (1 or B, S)
         if cache is not None:
-            k, v, columns = cache.update(k, v)  # (B, K, S, D)
-            kind = cache.kind
-        mask = timeline.mask(columns, None, kind)  # (1 or B, 1, T, S)
-        key_chunk = timeline.positions_of(columns) // length  # (1 or B, S)
+            k, v = cache.update(k, v)  # (B, K, S, D)
         distance = (positions // length)[:, None, :, None] - key_chunk[:, None, None, :]  # (1 or B, 1, T, S), in chunks
         out, _ = self.core(queries, k, v, mask, distance.clamp(0, 2))  # (B, H, T, D)
         return self.o_proj(out.transpose(1, 2).flatten(2))  # (B, T, C)

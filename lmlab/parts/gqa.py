@@ -79,11 +79,9 @@ class GroupedQueryAttention(nn.Module):
         v = self.heads(self.v_proj(x))  # (B, K, T, D)
         cos, sin = timeline.angles(self.rope)
         q, k = self.rope.rotate(q, cos, sin), self.rope.rotate(k, cos, sin)
-        columns, kind = timeline.columns, None
+        mask = timeline.mask(cache, self.config.sliding_window)  # (1 or B, 1, T, S)
         if cache is not None:
-            k, v, columns = cache.update(k, v)  # (B, K, S, D)
-            kind = cache.kind
-        mask = timeline.mask(columns, self.config.sliding_window, kind)  # (1 or B, 1, T, S)
+            k, v = cache.update(k, v)  # (B, K, S, D)
         out, _ = self.core(q, k, v, mask, self.sinks)  # (B, H, T, D)
         return self.o_proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
 

@@ -67,13 +67,22 @@ class Timeline:
         return self.once("tokens", lambda: self.columns >= self.padding[:, None])
 
     def angles(self, rope: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos, sin (1 or B, 1, T, D/2) of this pass."""
+        """cos, sin (1 or B, 1, T, D) of this pass."""
         return self.once((rope.config, rope.dim), lambda: rope(self.positions))
 
-    def mask(self, key_columns: torch.Tensor, window: int | None, kind: Hashable) -> torch.Tensor:
-        """(1 or B, 1, T, S). `kind` names the layers that have these very key columns (one kind of cache, one size)."""
-        make = lambda: attention_mask(self.columns, key_columns, window, self.padding)  # noqa: E731
+    def mask(self, cache=None, window: int | None = None) -> torch.Tensor:
+        """(1 or B, 1, T, S): which of the cache's keys and of this pass's own each token sees. To be asked for before the
+        cache is written."""
+        kind = None if cache is None else cache.kind
+
+        def make() -> torch.Tensor:
+            return attention_mask(self.columns, self.key_columns(cache), window, self.padding)
+
         return self.once(("mask", kind, window), make)
+
+    def key_columns(self, cache=None) -> torch.Tensor:
+        """The columns of the keys that the cache will return, this pass's included. (S,)"""
+        return self.columns if cache is None else cache.key_columns(self.columns)
 
 
 def timeline_of(x: torch.Tensor) -> Timeline:

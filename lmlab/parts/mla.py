@@ -99,11 +99,10 @@ class MultiHeadLatentAttention(nn.Module):
         timeline = timeline or timeline_of(x)
         cos, sin = timeline.angles(self.rope)
         q_nope, q_rope = self.queries(x, cos, sin)
-        latents, columns, kind = self.latents(x, cos, sin), timeline.columns, None
+        latents = self.latents(x, cos, sin)  # (B, 1, T, R + rope)
+        mask = timeline.mask(cache)  # (1 or B, 1, T, S)
         if cache is not None:
-            latents, columns = cache.update(latents)  # (B, 1, S, R + rope)
-            kind = cache.kind
-        mask = timeline.mask(columns, None, kind)  # (1 or B, 1, T, S)
+            (latents,) = cache.update(latents)  # (B, 1, S, R + rope)
         # a short chunk on a long cache would expand the whole cache for few queries
         attend = self.absorbed if cache is not None and x.shape[1] <= self.config.absorbed_up_to else self.expanded
         return self.o_proj(attend(q_nope, q_rope, latents, mask).transpose(1, 2).flatten(2))  # (B, T, C)

@@ -13,7 +13,7 @@ from torch import nn
 from lmlab.parts.mlp import ClampedSwiGLU, MLPConfig, SwiGLU
 from lmlab.parts.router import RouterConfig
 
-# below this many (token, expert) pairs the weights of the chosen experts are gathered: fewer, larger calls
+# up to this many (token, expert) pairs are computed one by one: sorting them into groups costs more than it saves
 FEW_PAIRS = 16
 
 
@@ -54,7 +54,26 @@ class Experts(nn.Module):
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         weights = weights.to(x.dtype)
-        return self.gathered(x, indices, weights) if indices.numel() <= FEW_PAIRS else self.grouped(x, indices, weights)
+        if indices.numel() > FEW_PAIRS:
+            return self.grouped(x, indices, weights)
+        if torch.compiler.is_compiling() or x.is_meta:
+            return self.gathered(x, indices, weights)
+        return self.looped(x, indices, weights)
+
+    def looped(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """One chosen expert after another: reads their weights where they lie."""
+        outs = [self.expert(e, row) for row, chosen in zip(x, indices.tolist(), strict=True) for e in chosen]
+        if not outs:
+            return torch.zeros_like(x)
+        outs = torch.stack(outs).unflatten(0, indices.shape)  # (N, A, C)
+        return (outs * weights.unsqueeze(-1)).sum(1)  # (N, C)
+
+    def expert(self, e: int, x: torch.Tensor) -> torch.Tensor:
+        """(..., C) -> (..., C)"""
+        biased = self.gate_up_proj_bias is not None
+        gate_up = F.linear(x, self.gate_up_proj[e], self.gate_up_proj_bias[e] if biased else None)  # (..., 2I)
+        hidden = self.config.activation(*gate_up.chunk(2, dim=-1))  # (..., I)
+        return F.linear(hidden, self.down_proj[e], self.down_proj_bias[e] if biased else None)
 
     def gathered(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Copy out the weights of the chosen experts: static shapes, so a compiled step takes it whole."""

@@ -161,7 +161,7 @@ def _inverse_frequencies(config: RoPEConfig, dim: int) -> torch.Tensor:
 
 
 class RoPE(nn.Module):
-    """positions (B, T) -> cos, sin (B, 1, T, D/2): the angles at which each pair stands; then `rotate` turns them."""
+    """positions (B, T) -> cos, sin (B, 1, T, D) of the angle at which each dimension's pair stands; `rotate` turns by them."""
 
     def __init__(self, config: RoPEConfig, dim: int):
         super().__init__()
@@ -176,15 +176,20 @@ class RoPE(nn.Module):
 
     def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = positions[:, None, :, None] * self.inv_freq  # (B, 1, T, D/2)
+        if self.config.interleaved:
+            angles = angles.repeat_interleave(2, dim=-1)  # (B, 1, T, D): both dimensions of a pair turn alike
+        else:
+            angles = torch.cat((angles, angles), dim=-1)  # (B, 1, T, D)
         factor = self.config.cos_sin_factor
         return angles.cos() * factor, angles.sin() * factor
 
     def rotate(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """x (B, heads, T, D) -> the same, each pair turned by its angle."""
-        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+        """x (B, heads, T, D) -> the same, each pair turned by its angle: x cos + (x after a quarter turn) sin."""
+        return x * cos.to(x.dtype) + self.quarter_turn(x) * sin.to(x.dtype)
+
+    def quarter_turn(self, x: torch.Tensor) -> torch.Tensor:
+        """Each pair (a, b) -> (-b, a). (..., D) -> (..., D)"""
         if self.config.interleaved:
-            first, second = x[..., 0::2], x[..., 1::2]  # (B, heads, T, D/2) each
-            turned = (first * cos - second * sin, second * cos + first * sin)
-            return torch.stack(turned, dim=-1).flatten(-2)  # (B, heads, T, D)
-        first, second = x.chunk(2, dim=-1)  # (B, heads, T, D/2) each
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, heads, T, D)
+            return torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
+        a, b = x.chunk(2, dim=-1)  # (..., D/2) each
+        return torch.cat((-b, a), dim=-1)
