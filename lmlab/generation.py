@@ -140,10 +140,11 @@ def _steps(model, ids, lengths, max_new_tokens, sampler, stop_tokens, prefill_ch
         logits = read(model, token[:, None], cache)
 
 
-@torch.no_grad()
 def read(model: LanguageModel, ids: torch.Tensor, cache: ModelCache) -> torch.Tensor:
     """ids (B, T) -> the logits (B, V) after the last of them. The head reads one state, not T."""
-    return model.lm_head(model.hidden(ids, cache)[:, -1])
+    with torch.inference_mode():
+        logits = model.lm_head(model.hidden(ids, cache)[:, -1])
+    return logits.clone()  # an ordinary tensor again, which the caller may change
 
 
 def _as_batch(prompts, lengths, device) -> tuple[torch.Tensor, torch.Tensor | None]:

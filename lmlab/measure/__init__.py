@@ -1,0 +1,1 @@
+"""Numbers about a configuration or about tensors: parameters, bytes, FLOPs. Figures are drawn elsewhere."""
