@@ -1,0 +1,1 @@
+"""Numbers in, pictures out: DataFrames and arrays to matplotlib figures. No model code is imported here."""
