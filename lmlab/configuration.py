@@ -1,7 +1,8 @@
-"""What a model is made of, as frozen dataclasses: ModelConfig holds BlockConfigs, a BlockConfig holds the configs of its parts.
+"""What a model is made of, as frozen dataclasses: ModelConfig holds BlockConfigs, a BlockConfig holds the configs of
+its parts.
 
-The type of a part's config says which module it builds. Configurations are compared by what they build: the name and the
-inert fields of a vendor's file do not count.
+The type of a part's config says which module it builds. Configurations are compared by what they build: the name and
+the inert fields of a vendor's file do not count.
 """
 
 from collections import Counter
@@ -38,8 +39,8 @@ class BlockConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`blocks` one per layer; `mtp` one per multi-token-prediction module; `inert` the fields of a vendor's config.json that
-    change nothing here, kept to be written back."""
+    """`blocks` one per layer; `mtp` one per multi-token-prediction module; `inert` the fields of a vendor's
+    config.json that change nothing here, kept to be written back."""
 
     vocab_size: int
     hidden_size: int
@@ -62,8 +63,8 @@ class ModelConfig:
         return len(self.blocks)
 
     def with_parts(self, **parts: Any) -> "ModelConfig":
-        """The same model with parts of every block replaced: attention, mlp or norm, each a config or a function from the
-        old one to the new one. MTP blocks change with it.
+        """The same model with parts of every block replaced: attention, mlp or norm, each a config or a function from
+        the old one to the new one. MTP blocks change with it.
 
         >>> config.with_parts(attention=lambda a: replace(a, sliding_window=None))
         """
@@ -122,8 +123,9 @@ def flatten(part: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
-    """Every field of a model by its path, equal layers folded: a value, or "128 (12 of 24 layers), None (12 of 24 layers)"."""
-    top = {k: v for k, v in flatten(replace(config, blocks=config.blocks[:1])).items()}
+    """Every field of a model by its path, equal layers folded: a value, or "128 (12 of 24 layers), None (12 of 24
+    layers)"."""
+    top = flatten(replace(config, blocks=config.blocks[:1]))
     for path in ("blocks", "mtp", "inert", "name"):
         top.pop(path)
     top |= {"num_hidden_layers": config.num_hidden_layers, "mtp": len(config.mtp)}
@@ -138,7 +140,8 @@ def summary(config: ModelConfig) -> dict[str, Any]:
 
 
 def diff(a: ModelConfig, b: ModelConfig) -> "pd.DataFrame":
-    """What differs between two configurations: one row per field, one column per model; "" where a model has no such field."""
+    """What differs between two configurations: one row per field, one column per model; "" where a model has no such
+    field."""
     import pandas as pd
 
     left, right = summary(a), summary(b)

@@ -1,4 +1,5 @@
-"""Writing text one token at a time: samplers that reshape the next-token probabilities, and a loop that yields each step.
+"""Writing text one token at a time: samplers that reshape the next-token probabilities, and a loop that yields each
+step.
 
 `generate` is a generator of Steps: printing, drawing and stopping early belong to the caller.
 """
@@ -41,7 +42,9 @@ class Sampler:
 
     def __post_init__(self):
         if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature} must be above 0; for the most probable token use Greedy()")
+            raise ValueError(
+                f"temperature={self.temperature} must be above 0; for the most probable token use Greedy()"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k={self.top_k} must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -102,9 +105,10 @@ def generate(
 ) -> Iterator[Step]:
     """Read the prompts, then write up to `max_new_tokens` tokens a row, one Step each; ends when every row has stopped.
 
-    prompts: token ids (B, T), or (T,) for one row, or a list of lists of unequal lengths; or ids padded at the left, with
-    `lengths` (B,). `prefill_chunk` reads the prompt in pieces of that many tokens, which bounds the memory of attention.
-    `generator` makes the draws reproducible. ValueError for an empty prompt or a token outside the vocabulary.
+    prompts: token ids (B, T), or (T,) for one row, or a list of lists of unequal lengths; or ids padded at the left,
+    with `lengths` (B,). `prefill_chunk` reads the prompt in pieces of that many tokens, which bounds the memory of
+    attention. `generator` makes the draws reproducible. ValueError for an empty prompt or a token outside the
+    vocabulary.
     """
     device = model.embed_tokens.weight.device
     ids, lengths = _as_batch(prompts, lengths, device)

@@ -24,8 +24,8 @@ UNCHANGED: Any = object()  # None is a value here: no window
 def variant(model: LanguageModel, config: ModelConfig) -> LanguageModel:
     """A model of another configuration on the very same tensors (training one trains both).
 
-    ValueError names every tensor that the new configuration asks for and the old model has not, or has in another shape.
-    Tensors that it no longer uses are left out and named in the new model's `left_out`.
+    ValueError names every tensor that the new configuration asks for and the old model has not, or has in another
+    shape. Tensors that it no longer uses are left out and named in the new model's `left_out`.
     """
     other = skeleton(config, model.embed_tokens.weight.dtype)
     have, want = model.state_dict(keep_vars=True), other.state_dict(keep_vars=True)
@@ -72,7 +72,9 @@ def intervene(
     ValueError when there is no such layer, head, expert, sink, window or router.
     """
     blocks = list(model.layers)
-    chosen = list(range(len(blocks))) if layers is None else [_in_range("layer", layer, len(blocks)) for layer in layers]
+    chosen = (
+        list(range(len(blocks))) if layers is None else [_in_range("layer", layer, len(blocks)) for layer in layers]
+    )
     with ExitStack() as stack:
         for layer, head in _pairs(ablate_head):
             _ablate_head(stack, _block(blocks, layer), head)
@@ -83,23 +85,36 @@ def intervene(
         for layer, expert in _pairs(force_expert):
             _choose(stack, *_moe(blocks, layer, expert), float("inf"))
         if remove_sinks:
-            for block in _having(blocks, chosen, lambda b: getattr(b.self_attn, "sinks", None) is not None, "sinks"):
+            for block in _having(blocks, chosen, _has_sinks, "sinks"):
                 _set(stack, block.self_attn, sinks=None)
         if window is not UNCHANGED:
-            slides = lambda block: isinstance(block.self_attn.config, GQAConfig) and (  # noqa: E731
-                layers is not None or block.self_attn.config.sliding_window is not None
-            )
-            for block in _having(blocks, chosen, slides, "a sliding window"):
+            for block in _having(blocks, chosen, _slides if layers is None else _can_slide, "a sliding window"):
                 _set(stack, block.self_attn, config=replace(block.self_attn.config, sliding_window=window))
         for name, value in (("num_experts_per_tok", top_k), ("temperature", router_temperature)):
             if value is not None:
-                for block in _having(blocks, chosen, lambda block: isinstance(block.mlp, MoE), "a router"):
+                for block in _having(blocks, chosen, _has_router, "a router"):
                     router = block.mlp.router
                     _set(stack, router, config=replace(router.config, **{name: value}))
         if rope is not None:
             for layer in chosen:
                 _change_rope(stack, blocks[layer], rope)
         yield model
+
+
+def _has_sinks(block: Block) -> bool:
+    return getattr(block.self_attn, "sinks", None) is not None
+
+
+def _can_slide(block: Block) -> bool:
+    return isinstance(block.self_attn.config, GQAConfig)
+
+
+def _slides(block: Block) -> bool:
+    return _can_slide(block) and block.self_attn.config.sliding_window is not None
+
+
+def _has_router(block: Block) -> bool:
+    return isinstance(block.mlp, MoE)
 
 
 def _ablate_head(stack: ExitStack, block: Block, head: int) -> None:

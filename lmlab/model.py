@@ -49,9 +49,9 @@ class LanguageModel(nn.Module):
     ) -> torch.Tensor:
         """ids (B, T), read after what `cache` holds -> logits (B, T, V).
 
-        `lengths` (B,): how many tokens of each row are real, for a batch padded at the left. Given with the first chunk;
-        the cache remembers it. Padding reaches no other row, no expert, and is masked in the cache. ValueError when the
-        cache is too small, has another batch size, or has begun without the padding.
+        `lengths` (B,): how many tokens of each row are real, for a batch padded at the left. Given with the first
+        chunk; the cache remembers it. Padding reaches no other row, no expert, and is masked in the cache. ValueError
+        when the cache is too small, has another batch size, or has begun without the padding.
         """
         return self.lm_head(self.hidden(ids, cache, lengths))  # (B, T, V)
 
@@ -82,8 +82,8 @@ class LanguageModel(nn.Module):
         return Timeline(cache.length + columns, cache.padding)
 
     def make_cache(self, batch_size: int, max_length: int, slack: int = 0) -> ModelCache:
-        """Room for `max_length` tokens in each of `batch_size` rows. Window layers keep a window; `slack` more places let
-        their last `slack` tokens be trimmed."""
+        """Room for `max_length` tokens in each of `batch_size` rows. Window layers keep a window; `slack` more places
+        let their last `slack` tokens be trimmed."""
         weight = self.embed_tokens.weight
         layers = [
             layer.self_attn.make_cache(batch_size, max_length, weight.dtype, weight.device, slack)
@@ -102,14 +102,18 @@ def _check_lengths(lengths: torch.Tensor, ids: torch.Tensor) -> None:
 def _check_cache(cache: ModelCache, ids: torch.Tensor, lengths: torch.Tensor | None) -> None:
     held = int(cache.length)
     if cache.batch_size != ids.shape[0]:
-        raise ValueError(f"the cache was made for {cache.batch_size} rows, ids has {ids.shape[0]}: make_cache({ids.shape[0]}, ...)")
+        raise ValueError(
+            f"the cache was made for {cache.batch_size} rows, ids has {ids.shape[0]}: make_cache({ids.shape[0]}, ...)"
+        )
     if held + ids.shape[1] > cache.max_length:
         raise ValueError(
             f"the cache holds {held} of at most {cache.max_length} tokens and {ids.shape[1]} more were given: "
             f"make_cache({cache.batch_size}, {held + ids.shape[1]}) or more"
         )
     if held and lengths is not None:
-        raise ValueError(f"lengths belong to the first chunk, but the cache already holds {held} tokens: cache.reset() first")
+        raise ValueError(
+            f"lengths belong to the first chunk, but the cache already holds {held} tokens: cache.reset() first"
+        )
 
 
 def build(

@@ -8,8 +8,7 @@ from lmlab.families import deepseek_v3, gpt_oss, qwen3
 from lmlab.families.card import Card, Fields
 
 CARDS: dict[str, Card] = {
-    card.model_type: card
-    for card in (gpt_oss.CARD, qwen3.CARD, qwen3.CARD_MOE, deepseek_v3.CARD, deepseek_v3.CARD_V2)
+    card.model_type: card for card in (gpt_oss.CARD, qwen3.CARD, qwen3.CARD_MOE, deepseek_v3.CARD, deepseek_v3.CARD_V2)
 }
 PRESETS: dict[str, Fields] = {name: fields for card in CARDS.values() for name, fields in card.presets.items()}
 
@@ -26,7 +25,9 @@ def config(source: str | Path | Fields) -> ModelConfig:
     path = Path(source)
     path = path / "config.json" if path.is_dir() else path
     if path.suffix != ".json":
-        raise ValueError(f"no preset is called {str(source)!r}, and it is no config.json; presets: {', '.join(PRESETS)}")
+        raise ValueError(
+            f"no preset is called {str(source)!r}, and it is no config.json; presets: {', '.join(PRESETS)}"
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

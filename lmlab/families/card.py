@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmlab.configuration import ModelConfig
+from lmlab.families.layouts import Layout, hub_experts
 from lmlab.parts.rope import PositionInterpolation, RoPEConfig, YaRN
 
 Fields = dict[str, Any]
@@ -33,7 +34,8 @@ _SIZES = ("_size", "_heads", "hidden_layers", "_dim", "_rank", "_experts", "_per
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """One model_type. `presets` are whole config.json files by name; `read` and `write` go between such fields and a
-    ModelConfig; `optional` gives used fields their defaults, those of the family's transformers class."""
+    ModelConfig; `optional` gives used fields their defaults, those of the family's transformers class. `router_name`
+    and `experts` say under which names and in which layouts the weights lie in its files."""
 
     model_type: str
     architecture: str
@@ -44,6 +46,8 @@ class Card:
     presets: dict[str, Fields] = field(default_factory=dict)
     read: Callable[[Fields], ModelConfig]
     write: Callable[[ModelConfig], Fields]
+    router_name: str = "gate"
+    experts: Callable[[str], list[Layout]] = hub_experts
 
     def from_hf(self, fields: Fields, name: str = "") -> ModelConfig:
         """ValueError names the field that is missing, refused or no sensible size; an unknown one is a warning."""
@@ -55,10 +59,14 @@ class Card:
         for key in unknown:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            warnings.warn(f"{self.model_type} config: unknown field {key} is kept but changes nothing{hint}", stacklevel=3)
+            warnings.warn(
+                f"{self.model_type} config: unknown field {key} is kept but changes nothing{hint}", stacklevel=3
+            )
         for key, allowed in (COMMON_FIXED | self.fixed).items():
             if fields.get(key, allowed[0]) not in allowed:
-                raise ValueError(f"{self.model_type} config: {key}={fields[key]!r} is not supported, only {allowed[0]!r} is")
+                raise ValueError(
+                    f"{self.model_type} config: {key}={fields[key]!r} is not supported, only {allowed[0]!r} is"
+                )
         _check_sizes(self.model_type, {k: v for k, v in fields.items() if k in self.required or k in self.optional})
         config = replace(self.read(self.optional | fields), name=name, model_type=self.model_type)
         written = {*self.write(config), "rope_parameters", "model_type"}

@@ -1,4 +1,5 @@
-"""DeepSeek-V3 and V3.1 (671B), and V2-Lite as one more point: latent attention, shared experts, sigmoid routing in groups.
+"""DeepSeek-V3 and V3.1 (671B), and V2-Lite as one more point: latent attention, shared experts, sigmoid routing in
+groups.
 
 Source: arXiv:2412.19437; deepseek-ai/DeepSeek-V3 `inference/model.py` and `inference/configs/*.json`; config.json of
 deepseek-ai/DeepSeek-V3. V3.1 is the same network with FP8 scales in UE8M0 (`config_v3.1.json`).
@@ -86,7 +87,9 @@ def _write(config: ModelConfig) -> Fields:
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "first_k_dense_replace": dense,
-        "intermediate_size": config.blocks[0].mlp.intermediate_size if dense else config.inert.get("intermediate_size", 0),
+        "intermediate_size": config.blocks[0].mlp.intermediate_size
+        if dense
+        else config.inert.get("intermediate_size", 0),
         "num_attention_heads": attention.num_attention_heads,
         "num_key_value_heads": attention.num_attention_heads,  # in this family's file: one per query head, expanded
         "q_lora_rank": attention.q_lora_rank,
@@ -129,12 +132,16 @@ def write_v2(config: ModelConfig) -> Fields:
     method = "greedy" if fields["n_group"] is None else "group_limited_greedy"
     # the released file says 1 and 1 where there are no groups; both mean the same
     groups = {key: fields[key] or 1 for key in ("n_group", "topk_group")}
-    return fields | groups | {
-        "norm_topk_prob": False,
-        "scoring_func": "softmax",
-        "topk_method": method,
-        "moe_layer_freq": 1,
-    }
+    return (
+        fields
+        | groups
+        | {
+            "norm_topk_prob": False,
+            "scoring_func": "softmax",
+            "topk_method": method,
+            "moe_layer_freq": 1,
+        }
+    )
 
 
 _YARN = {"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "original_max_position_embeddings": 4096}
@@ -268,7 +275,10 @@ CARD = Card(
     fixed={"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",), "moe_layer_freq": (1,)},
     inert=_INERT,
     presets={"deepseek-v3": DEEPSEEK_V3, "mini-deepseek-v3": MINIATURE}
-    | {"deepseek-v3.1": DEEPSEEK_V3 | {"quantization_config": DEEPSEEK_V3["quantization_config"] | {"scale_fmt": "ue8m0"}}},
+    | {
+        "deepseek-v3.1": DEEPSEEK_V3
+        | {"quantization_config": DEEPSEEK_V3["quantization_config"] | {"scale_fmt": "ue8m0"}}
+    },
     read=read_v3,
     write=write_v3,
 )

@@ -1,10 +1,12 @@
 """GPT-OSS, 20B and 120B: alternating sliding windows, learned sinks, clamped SwiGLU, every layer a mixture of experts.
 
-Source: openai/gpt-oss `gpt_oss/torch/model.py`; model card arXiv:2508.10925; config.json of openai/gpt-oss-20b and -120b.
+Source: openai/gpt-oss `gpt_oss/torch/model.py`; model card arXiv:2508.10925; config.json of openai/gpt-oss-20b and
+-120b.
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig
 from lmlab.families.card import Card, Fields, read_rope, write_rope
+from lmlab.families.layouts import gpt_oss_experts
 from lmlab.parts.gqa import GQAConfig
 from lmlab.parts.mlp import ClampedSwiGLU
 from lmlab.parts.moe import MoEConfig
@@ -168,4 +170,6 @@ CARD = Card(
     },
     read=read,
     write=write,
+    router_name="router",
+    experts=gpt_oss_experts,
 )

@@ -1,7 +1,7 @@
 """Qwen3, dense (0.6B to 32B) and mixture of experts (30B-A3B, 235B-A22B): QK-Norm, no biases, no sliding window.
 
-Source: arXiv:2505.09388, section 2 and tables 1 and 2; the released config.json files, as transcribed with their addresses
-in Lightning-AI/litgpt `litgpt/config.py`.
+Source: arXiv:2505.09388, section 2 and tables 1 and 2; the released config.json files, as transcribed with their
+addresses in Lightning-AI/litgpt `litgpt/config.py`.
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig

@@ -15,7 +15,8 @@ GB = 10**9
 
 
 def cache_by_length(cache: "pd.DataFrame", message: str = "") -> Figure:
-    """`cache`: bytes, one row per length in tokens, one column per model. Both axes logarithmic, each line named at its end."""
+    """`cache`: bytes, one row per length in tokens, one column per model. Both axes logarithmic, each line named at its
+    end."""
     with style():
         figure, axes = plt.subplots()
         for name in cache.columns:
@@ -33,7 +34,7 @@ def cache_by_length(cache: "pd.DataFrame", message: str = "") -> Figure:
 
 
 def _label_ends(axes, values: "pd.Series") -> None:
-    """Names beside the last points, pushed apart where they would overlap (a factor of 1.35 on the logarithmic axis)."""
+    """Names beside the last points, pushed apart where they would overlap (by a factor of 1.35 on the log axis)."""
     placed, end = 0.0, axes.lines[0].get_xdata()[-1]
     for name, value in values.sort_values().items():
         height = max(value, placed * 1.35)

@@ -1,7 +1,7 @@
 """E8M0: a scale in one byte that holds an exponent alone. Byte e stands for 2^(e - 127); 255 stands for NaN.
 
-Source: OCP Microscaling Formats (MX) v1.0, section 5.4.1. MXFP4's block scales are stored so; DeepSeek-V3.1's FP8 scales
-("UE8M0") are powers of two of this kind.
+Source: OCP Microscaling Formats (MX) v1.0, section 5.4.1. MXFP4's block scales are stored so; DeepSeek-V3.1's FP8
+scales ("UE8M0") are powers of two of this kind.
 """
 
 import torch

@@ -1,4 +1,5 @@
-"""FP8 as DeepSeek uses it: E4M3 values, one scale for each 128 x 128 block of a weight and each 1 x 128 run of an activation.
+"""FP8 as DeepSeek uses it: E4M3 values, one scale for each 128 x 128 block of a weight and each 1 x 128 run of an
+activation.
 
 E4M3 has a sign, 4 exponent bits (bias 7) and 3 mantissa bits: up to 448, no infinity, one NaN a sign. Sources:
 arXiv:2412.19437, section 3.3; deepseek-ai/DeepSeek-V3 `inference/kernel.py`, README_WEIGHTS.md. The tensor that a
@@ -62,7 +63,8 @@ def dequantize_weight(
 
 
 def quantize_activation(x: torch.Tensor, power_of_two: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (..., N), N a multiple of 128 -> values float8_e4m3fn (..., N), scale float32 (..., N/128), one a token and run."""
+    """x (..., N), N a multiple of 128 -> values float8_e4m3fn (..., N), scale float32 (..., N/128), one a token and
+    run."""
     if x.shape[-1] % BLOCK:
         raise ValueError(f"the last dimension is {x.shape[-1]}, and must be a multiple of {BLOCK}")
     runs = x.float().unflatten(-1, (-1, BLOCK))  # (..., N/128, 128)

@@ -1,8 +1,8 @@
 """MXFP4 as GPT-OSS's experts are stored: four bits a value (E2M1), and one E8M0 scale for each block of 32: 4.25 bits.
 
-A four-bit code is a sign and one of eight magnitudes; a block's scale chooses the ruler for its 32 neighbours. Blocks run
-along the matrix's input dimension. Two codes share a byte, the even element in the low nibble. Sources: OCP Microscaling
-Formats (MX) v1.0; openai/gpt-oss `gpt_oss/torch/weights.py`; the checkpoint's tensors are
+A four-bit code is a sign and one of eight magnitudes; a block's scale chooses the ruler for its 32 neighbours. Blocks
+run along the matrix's input dimension. Two codes share a byte, the even element in the low nibble. Sources: OCP
+Microscaling Formats (MX) v1.0; openai/gpt-oss `gpt_oss/torch/weights.py`; the checkpoint's tensors are
 
     mlp.experts.gate_up_proj_blocks  uint8 (E, 2I, C/32, 16)    mlp.experts.gate_up_proj_scales  uint8 (E, 2I, C/32)
     mlp.experts.down_proj_blocks     uint8 (E, C, I/32, 16)     mlp.experts.down_proj_scales     uint8 (E, C, I/32)
@@ -35,8 +35,8 @@ def unpack(packed: torch.Tensor) -> torch.Tensor:
 def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """weight (..., N), N a multiple of 32 -> blocks uint8 (..., N/32, 16), scales uint8 (..., N/32).
 
-    The MX rule: the block's exponent is that of its largest magnitude less 2; values are rounded to the nearest code, ties
-    to even, and saturate at 6.
+    The MX rule: the block's exponent is that of its largest magnitude less 2; values are rounded to the nearest code,
+    ties to even, and saturate at 6.
     """
     if weight.shape[-1] % BLOCK:
         raise ValueError(f"the last dimension is {weight.shape[-1]}, and must be a multiple of {BLOCK}")
@@ -65,8 +65,8 @@ def dequantize(blocks: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype = 
     """
     if blocks.shape[:-1] != scales.shape or blocks.shape[-1] != BLOCK // 2:
         raise ValueError(
-            f"blocks of shape {tuple(blocks.shape)} need scales of shape {tuple(blocks.shape[:-1])} and {BLOCK // 2} bytes "
-            f"a block: got scales of shape {tuple(scales.shape)}"
+            f"blocks of shape {tuple(blocks.shape)} need scales of shape {tuple(blocks.shape[:-1])} and {BLOCK // 2} "
+            f"bytes a block: got scales of shape {tuple(scales.shape)}"
         )
     values = torch.tensor(E2M1_VALUES, dtype=dtype, device=blocks.device)
     weight = torch.empty((*scales.shape[:-1], scales.shape[-1] * BLOCK), dtype=dtype, device=blocks.device)

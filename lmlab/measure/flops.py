@@ -22,9 +22,9 @@ COMPONENTS = ("projections", "scores", "dense mlp", "router", "experts", "shared
 def flops(config: ModelConfig, tokens: int, context: int = 0, absorbed: bool | None = None) -> "pd.DataFrame":
     """FLOPs of reading `tokens` tokens in one row, after `context` tokens in the cache, by component (column flops).
 
-    Decode at context S: tokens=1, context=S. Prefill: context=0. A query's scores count for the keys that it may see: those
-    before it, in its window. The head reads every token. `absorbed` is for MLA: None does what the model does (absorbed
-    for a short chunk on a cache), True or False force one form.
+    Decode at context S: tokens=1, context=S. Prefill: context=0. A query's scores count for the keys that it may see:
+    those before it, in its window. The head reads every token. `absorbed` is for MLA: None does what the model does
+    (absorbed for a short chunk on a cache), True or False force one form.
     """
     import pandas as pd
 
@@ -76,7 +76,7 @@ def _latent_scores(attention: AttentionConfig, tokens: int, context: int, absorb
     heads, rank = attention.num_attention_heads, attention.kv_lora_rank
     pairs = visible_pairs(tokens, context)
     if absorbed:
-        # kv_b_proj's two halves move to the query and the output: as many multiplications as expanding this pass's tokens
+        # kv_b_proj's two halves move to the query and the output: as much work as expanding this pass's tokens
         return 2 * pairs * heads * (2 * rank + attention.qk_rope_head_dim), 0
     expand = 2 * context * rank * heads * (attention.qk_nope_head_dim + attention.v_head_dim)
     return 2 * pairs * heads * (attention.qk_head_dim + attention.v_head_dim), expand

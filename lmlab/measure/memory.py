@@ -22,8 +22,8 @@ GB, GIB = 10**9, 2**30
 def cache_bytes(config: ModelConfig, length: int, batch_size: int = 1, dtype: torch.dtype = torch.bfloat16) -> int:
     """Bytes of keys and values (or latents) after `length` tokens in each of `batch_size` rows, all layers together.
 
-    qwen3-0.6b at 40,960 tokens: 4.70 GB. A sliding layer keeps a window; MLA keeps kv_lora_rank + qk_rope_head_dim numbers
-    a token and layer, whatever its number of heads.
+    qwen3-0.6b at 40,960 tokens: 4.70 GB. A sliding layer keeps a window; MLA keeps kv_lora_rank + qk_rope_head_dim
+    numbers a token and layer, whatever its number of heads.
     """
     return int(cache_by_layer(config, length, batch_size, dtype)["bytes"].sum())
 
@@ -50,8 +50,8 @@ def kind(attention: AttentionConfig) -> str:
 
 
 def cache_bytes_as_mha(config: ModelConfig, length: int, dtype: torch.dtype = torch.bfloat16) -> int:
-    """The cache if every query head kept a key and a value of its own, and every layer the whole text: what GQA, windows and
-    MLA are measured against. DeepSeek-V3 at 131,072 tokens: 655 GB in place of 9.2."""
+    """The cache if every query head kept a key and a value of its own, and every layer the whole text: what GQA,
+    windows and MLA are measured against. DeepSeek-V3 at 131,072 tokens: 655 GB in place of 9.2."""
     return sum(_head_widths(block.attention) * length * dtype.itemsize for block in config.blocks)
 
 
@@ -74,8 +74,9 @@ def weight_bytes(config: ModelConfig, format: str = "bf16", mtp: bool = False) -
     """Bytes of the weights as a checkpoint holds them.
 
     bf16   two bytes each
-    mxfp4  GPT-OSS's release: the experts' matrices in 4.25 bits, all else bf16; gpt-oss-120b 60.8 GiB (model card, table 1)
-    fp8    DeepSeek's release: the matrices of attention, MLPs and experts in one byte, with a float32 scale for each block
+    mxfp4  GPT-OSS's release: the experts' matrices in 4.25 bits, all else bf16; gpt-oss-120b 60.8 GiB (model card,
+    table 1) fp8    DeepSeek's release: the matrices of attention, MLPs and experts in one byte, with a float32 scale
+    for each block
            of 128 x 128; embedding, head, router and norms stay bf16 (arXiv:2412.19437, section 3.3)
     ValueError for another format.
     """

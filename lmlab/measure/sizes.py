@@ -3,7 +3,8 @@
 Three ways to count the active parameters are in use, and they differ by the embedding and the head:
 - GPT-OSS: the unembedding (head) counts, the embedding does not (model card arXiv:2508.10925, caption of table 1);
 - Qwen3: both count (30B-A3B: 3.35B, rounded to 3.3B in arXiv:2505.09388, table 2);
-- DeepSeek: 36.6B with the head alone, as in the README_WEIGHTS beside the weights; 37B, 37.55B with the embedding too, in
+- DeepSeek: 36.6B with the head alone, as in the README_WEIGHTS beside the weights; 37B, 37.55B with the embedding too,
+  in
   the paper (arXiv:2412.19437).
 """
 
@@ -54,7 +55,7 @@ def count_block(block: BlockConfig, hidden_size: int) -> Counter:
 
 
 def matrices(block: BlockConfig, hidden_size: int) -> list[tuple[str, tuple[int, ...]]]:
-    """(component, shape) of one block's weight matrices, the experts' stacked: (E, out, in). No norms, biases or sinks."""
+    """(component, shape) of one block's weight matrices, the experts' stacked, (E, out, in). No norms, biases, sinks."""
     stacked = {"experts": 3}
     return [(c, shape) for c, shape in block_parameters(block, hidden_size) if len(shape) == stacked.get(c, 2)]
 
@@ -71,8 +72,8 @@ def count_mtp(config: ModelConfig) -> int:
 def count(config: ModelConfig) -> "pd.DataFrame":
     """Parameters by component. Columns: total, and active, those that one token uses: of the experts, the chosen share.
 
-    The embedding counts as active here; `active` leaves in or out what each vendor does. A tied head has no parameters of
-    its own. The MTP modules are dropped in ordinary use: none of theirs is active.
+    The embedding counts as active here; `active` leaves in or out what each vendor does. A tied head has no parameters
+    of its own. The MTP modules are dropped in ordinary use: none of theirs is active.
     """
     import pandas as pd
 
@@ -115,8 +116,8 @@ def active(config: ModelConfig, embedding: bool | None = None) -> int:
 def presets() -> "pd.DataFrame":
     """Every named configuration with its sizes; one row each, full-scale ones first.
 
-    parameters and active_parameters as the vendor counts, MTP left out; cache_bytes_per_token: what one more token adds to
-    the cache in bf16 while every layer still grows (sliding layers stop at their window).
+    parameters and active_parameters as the vendor counts, MTP left out; cache_bytes_per_token: what one more token
+    adds to the cache in bf16 while every layer still grows (sliding layers stop at their window).
     """
     import pandas as pd
 

@@ -1,9 +1,9 @@
 """What a layer keeps of the tokens it has read: everything (full), the last few (window), or a latent (MLA).
 
-Every cache has `update(...)` (write a chunk, get back all that a query may attend to), `key_columns(...)` (where that stands
-on the batch's timeline, asked before the update), `length` (tokens written), `trim(n)` (forget the last n, for speculative decoding), `reset()` and `nbytes`.
-Buffers are allocated once and the write position is a tensor, so that a compiled step may attend over the whole buffer:
-places not yet written lie after the query and are hidden by causality.
+Every cache has `update(...)` (write a chunk, get back all that a query may attend to), `key_columns(...)` (where that
+stands on the batch's timeline, asked before the update), `length` (tokens written), `trim(n)` (forget the last n, for
+speculative decoding), `reset()` and `nbytes`. Buffers are allocated once and the write position is a tensor, so that a
+compiled step may attend over the whole buffer: places not yet written lie after the query and are hidden by causality.
 """
 
 import torch
@@ -65,7 +65,7 @@ class KVCache(FullCache):
 
 
 class LatentCache(FullCache):
-    """MLA's: the normed latent and the one rotated key, side by side: (B, 1, S, R + rope width), shared by all heads."""
+    """MLA's: the normed latent and the one rotated key, side by side, for all heads: (B, 1, S, R + rope width)."""
 
     def __init__(self, batch_size, max_length, width, dtype, device):
         super().__init__([(batch_size, 1, max_length, width)], dtype, device)
@@ -107,8 +107,8 @@ class WindowCache(FullCache):
         lost = int(self.furthest - self.length) + n
         if lost > self.slack and int(self.furthest) > self.capacity:
             raise ValueError(
-                f"a window cache with slack {self.slack} cannot forget {lost} tokens: the keys they displaced are gone; "
-                f"make the cache with slack={lost} or more"
+                f"a window cache with slack {self.slack} cannot forget {lost} tokens: the keys they displaced are "
+                f"gone; make the cache with slack={lost} or more"
             )
 
     def reset(self) -> None:
@@ -119,7 +119,8 @@ class WindowCache(FullCache):
 class ModelCache:
     """One cache per layer, and the padding of the batch that they hold.
 
-    `padding` (B,) or None: how many columns at the left of each row are empty; set by the first chunk of a padded batch.
+    `padding` (B,) or None: how many columns at the left of each row are empty; set by the first chunk of a padded
+    batch.
     """
 
     def __init__(self, layers: list[FullCache], batch_size: int, max_length: int):

@@ -21,7 +21,7 @@ class ExplicitAttention(nn.Module):
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
-        batch, heads, length, _ = q.shape
+        batch, _, length, _ = q.shape
         q = q.unflatten(1, (k.shape[1], -1))  # (B, K, H/K, T, D)
         scores = q @ k.unsqueeze(2).transpose(-1, -2) * self.scale  # (B, K, H/K, T, S)
         # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN

@@ -1,8 +1,8 @@
 """Dual chunk attention: reading far beyond the trained length without any distance that was never trained.
 
 An et al., arXiv:2402.17463; the position rules are those of their code (HKUNLP/ChunkLlama). The text is cut into chunks
-of L = chunk_size - local_size tokens. A key keeps its position inside its chunk, j mod L, so it can be cached. A query is
-rotated three times, one for each kind of key chunk:
+of L = chunk_size - local_size tokens. A key keeps its position inside its chunk, j mod L, so it can be cached. A query
+is rotated three times, one for each kind of key chunk:
 
 - its own chunk:       i mod L                          (true distance)
 - the chunk before:    min(i mod L + L, chunk_size)     (true distance for at least the local_size nearest keys)
@@ -106,8 +106,8 @@ class ExplicitChunkedAttention(nn.Module):
 
 
 class ChunkedAttention(nn.Module):
-    """The same in three partial softmaxes, one for each kind of chunk, merged by their log-sum-exp as the vendors' kernels
-    do; a kind that no query sees costs nothing. Returns None for the weights."""
+    """The same in three partial softmaxes, one for each kind of chunk, merged by their log-sum-exp as the vendors'
+    kernels do; a kind that no query sees costs nothing. Returns None for the weights."""
 
     def __init__(self, scale: float):
         super().__init__()

@@ -1,8 +1,8 @@
 """Which key may a query see? And where do the tokens of one forward pass stand?
 
-A batch shares one timeline of columns 0, 1, 2, ...; a row with a shorter prompt has `padding` empty columns at its left,
-so its token in column c has position c - padding. Order and distance are the same in columns and in positions: masks
-use columns (shared by the batch), RoPE uses positions.
+A batch shares one timeline of columns 0, 1, 2, ...; a row with a shorter prompt has `padding` empty columns at its
+left, so its token in column c has position c - padding. Order and distance are the same in columns and in positions:
+masks use columns (shared by the batch), RoPE uses positions.
 """
 
 from collections.abc import Callable, Hashable
@@ -71,8 +71,8 @@ class Timeline:
         return self.once((rope.config, rope.dim), lambda: rope(self.positions))
 
     def mask(self, cache=None, window: int | None = None) -> torch.Tensor:
-        """(1 or B, 1, T, S): which of the cache's keys and of this pass's own each token sees. To be asked for before the
-        cache is written."""
+        """(1 or B, 1, T, S): which of the cache's keys and of this pass's own each token sees. To be asked for before
+        the cache is written."""
         kind = None if cache is None else cache.kind
 
         def make() -> torch.Tensor:

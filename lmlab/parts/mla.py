@@ -1,10 +1,12 @@
-"""Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1; DeepSeek-V3, arXiv:2412.19437, section 2.1.1).
+"""Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1; DeepSeek-V3, arXiv:2412.19437, section
+2.1.1).
 
 Keys and values of all H heads are linear functions of one latent of R numbers a token; the cache holds that latent and
 one rotated key of `qk_rope_head_dim` numbers, shared by all heads (512 + 64 in DeepSeek-V3, for 128 heads). RoPE stands
 apart because a rotation does not commute with the up-projection. Two ways to compute the same attention:
 
-- expanded: kv_b_proj turns every latent into H keys and H values; then ordinary attention. R * (nope + v) multiplications
+- expanded: kv_b_proj turns every latent into H keys and H values; then ordinary attention. R * (nope + v)
+  multiplications
   per head and key to expand, then nope + rope + v for each query.
 - absorbed: the key half of kv_b_proj is moved to the query's side, the value half to the output's. The latent itself
   serves as the one key and the one value of all heads: nothing to expand, 2 R + rope multiplications for each query.

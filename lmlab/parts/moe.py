@@ -1,5 +1,5 @@
-"""A mixture of experts: a router chooses A of E small MLPs for each token, their outputs are added by its weights; shared
-experts, where there are any, read every token.
+"""A mixture of experts: a router chooses A of E small MLPs for each token, their outputs are added by its weights;
+shared experts, where there are any, read every token.
 
 The experts' weights lie stacked in two tensors, gate rows before up rows, in one layout for all families.
 """
@@ -19,8 +19,8 @@ FEW_PAIRS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class MoEConfig:
-    """`moe_intermediate_size` is the width of one expert; `bias` gives the experts biases (GPT-OSS); shared experts form
-    one MLP of num_shared_experts times that width, neither gated nor scaled (DeepSeek)."""
+    """`moe_intermediate_size` is the width of one expert; `bias` gives the experts biases (GPT-OSS); shared experts
+    form one MLP of num_shared_experts times that width, neither gated nor scaled (DeepSeek)."""
 
     router: RouterConfig
     moe_intermediate_size: int
@@ -126,7 +126,7 @@ class MoE(nn.Module):
             self.shared_experts = MLPConfig(intermediate_size=width, activation=config.activation).build(hidden_size)
 
     def forward(self, x: torch.Tensor, token_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Where `token_mask` (B, T) is False stands padding: it reaches no router and no expert, and its output is 0."""
+        """Where `token_mask` (B, T) is False stands padding: no router and no expert sees it, and its output is 0."""
         if token_mask is not None:
             out = torch.zeros_like(x)
             out[token_mask] = self.route(x[token_mask])

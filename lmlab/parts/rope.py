@@ -105,7 +105,9 @@ class YaRN:
 
     def pair_turning(self, turns: float, rope_theta: float, dim: int) -> float:
         """The (fractional) index of the pair that makes this many turns within the original length."""
-        return dim * math.log(self.original_max_position_embeddings / (turns * 2 * math.pi)) / (2 * math.log(rope_theta))
+        return (
+            dim * math.log(self.original_max_position_embeddings / (turns * 2 * math.pi)) / (2 * math.log(rope_theta))
+        )
 
     def bounds(self, rope_theta: float, dim: int) -> tuple[float, float]:
         """(low, high): pairs up to `low` keep their speed, pairs from `high` on are slowed by the whole factor."""
@@ -161,7 +163,8 @@ def _inverse_frequencies(config: RoPEConfig, dim: int) -> torch.Tensor:
 
 
 class RoPE(nn.Module):
-    """positions (B, T) -> cos, sin (B, 1, T, D) of the angle at which each dimension's pair stands; `rotate` turns by them."""
+    """positions (B, T) -> cos, sin (B, 1, T, D) of the angle at which each dimension's pair stands; `rotate` turns by
+    them."""
 
     def __init__(self, config: RoPEConfig, dim: int):
         super().__init__()
@@ -176,10 +179,11 @@ class RoPE(nn.Module):
 
     def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = positions[:, None, :, None] * self.inv_freq  # (B, 1, T, D/2)
-        if self.config.interleaved:
-            angles = angles.repeat_interleave(2, dim=-1)  # (B, 1, T, D): both dimensions of a pair turn alike
-        else:
-            angles = torch.cat((angles, angles), dim=-1)  # (B, 1, T, D)
+        # both dimensions of a pair turn by its angle
+        interleaved = self.config.interleaved
+        angles = (
+            angles.repeat_interleave(2, dim=-1) if interleaved else torch.cat((angles, angles), dim=-1)
+        )  # (B, 1, T, D)
         factor = self.config.cos_sin_factor
         return angles.cos() * factor, angles.sin() * factor
 

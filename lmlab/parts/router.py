@@ -38,7 +38,7 @@ class RouterConfig:
 
 
 class Router(nn.Module):
-    """x (N, C) -> Routing. A router says what it scores, which experts may be chosen, and how the chosen are weighed."""
+    """x (N, C) -> Routing. A router says what it scores, which experts may be chosen, and how it weighs them."""
 
     def __init__(self, config: RouterConfig, hidden_size: int):
         super().__init__()
@@ -91,8 +91,8 @@ class TopKSoftmaxRouter(Router):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxTopKRouterConfig(RouterConfig):
-    """Qwen3: a softmax over all experts, then the choice, then (`norm_topk_prob`) the chosen weights made to sum to 1; which
-    is the same as a softmax over the chosen (transformers `modeling_qwen3_moe.py`)."""
+    """Qwen3: a softmax over all experts, then the choice, then (`norm_topk_prob`) the chosen weights made to sum to 1;
+    which is the same as a softmax over the chosen (transformers `modeling_qwen3_moe.py`)."""
 
     norm_topk_prob: bool = True
 
@@ -109,7 +109,7 @@ class SoftmaxTopKRouter(Router):
 
 
 def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_group: int, fill: float) -> torch.Tensor:
-    """scores (N, E), group_scores (N, G) -> scores with the experts outside the best `topk_group` groups set to `fill`."""
+    """scores (N, E), group_scores (N, G) -> scores with the experts outside the best groups set to `fill`."""
     best = group_scores.topk(topk_group, dim=-1).indices  # (N, topk_group)
     kept = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, best, True)  # (N, G)
     kept = kept.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)  # (N, E)
@@ -117,8 +117,8 @@ def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_grou
 
 
 class _Float32Router(Router):
-    """DeepSeek's gate is computed in float32 by transformers (in bf16 by the vendor's inference code: other experts for one
-    token in ten on random data)."""
+    """DeepSeek's gate is computed in float32 by transformers (in bf16 by the vendor's inference code: other experts
+    for one token in ten on random data)."""
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.float(), self.weight.float())
@@ -126,8 +126,8 @@ class _Float32Router(Router):
 
 @dataclass(frozen=True, kw_only=True)
 class SigmoidGroupRouterConfig(RouterConfig):
-    """DeepSeek-V3: independent sigmoids; a correction bias steers the choice and never the weights; only the experts of the
-    best groups are eligible (arXiv:2412.19437, section 2.1.2; `inference/model.py`, Gate)."""
+    """DeepSeek-V3: independent sigmoids; a correction bias steers the choice and never the weights; only the experts
+    of the best groups are eligible (arXiv:2412.19437, section 2.1.2; `inference/model.py`, Gate)."""
 
     n_group: int
     topk_group: int
@@ -168,8 +168,8 @@ class SigmoidGroupRouter(_Float32Router):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxGroupRouterConfig(RouterConfig):
-    """DeepSeek-V2: a softmax over all, the best groups by their best expert, weights as they are (arXiv:2405.04434, section
-    2.2). Groups None: the plain choice, as in V2-Lite."""
+    """DeepSeek-V2: a softmax over all, the best groups by their best expert, weights as they are (arXiv:2405.04434,
+    section 2.2). Groups None: the plain choice, as in V2-Lite."""
 
     n_group: int | None = None
     topk_group: int | None = None
