@@ -123,8 +123,8 @@ def flatten(part: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
-    """Every field of a model by its path, equal layers folded: a value, or "128 (12 of 24 layers), None (12 of 24
-    layers)"."""
+    """Every field of a model by its path, equal layers folded: the value on which all layers that have the field agree, or
+    "128 (12 of 24 layers), None (12 of 24 layers)"."""
     top = flatten(replace(config, blocks=config.blocks[:1]))
     for path in ("blocks", "mtp", "inert", "name"):
         top.pop(path)
@@ -132,10 +132,9 @@ def summary(config: ModelConfig) -> dict[str, Any]:
     layers = [flatten(block) for block in config.blocks]
     for path in dict.fromkeys(path for layer in layers for path in layer):
         counts = Counter(layer[path] for layer in layers if path in layer)
-        if len(counts) == 1 and counts.total() == len(layers):
-            top[path] = next(iter(counts))
-        else:
-            top[path] = ", ".join(f"{value} ({n} of {len(layers)} layers)" for value, n in counts.items())
+        # where layers of two kinds alternate, each kind's own fields agree among themselves: the value says enough
+        folded = ", ".join(f"{value} ({n} of {len(layers)} layers)" for value, n in counts.items())
+        top[path] = next(iter(counts)) if len(counts) == 1 else folded
     return top
 
 

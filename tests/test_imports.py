@@ -10,7 +10,7 @@ import lmlab
 from tests.repository import imports, modules
 
 # each layer may import those before it; a layer is a module or a folder directly in lmlab/
-ORDER = """paths parts formats text facts configuration model families checkpoints trace interventions measure
+ORDER = """paths parts formats text facts files configuration model families checkpoints trace interventions measure
     generation train figures widgets course""".split()
 ALONE = {  # these see less than what stands before them
     "paths": set(),
@@ -18,6 +18,7 @@ ALONE = {  # these see less than what stands before them
     "formats": {"paths"},
     "text": {"paths"},
     "facts": {"paths"},
+    "files": {"formats"},
     "figures": set(),  # tensors and DataFrames in, a figure out
 }
 MODULES = modules()

@@ -55,7 +55,7 @@ def count_block(block: BlockConfig, hidden_size: int) -> Counter:
 
 
 def matrices(block: BlockConfig, hidden_size: int) -> list[tuple[str, tuple[int, ...]]]:
-    """(component, shape) of one block's weight matrices, the experts' stacked, (E, out, in). No norms, biases, sinks."""
+    """(component, shape) of one block's weight matrices, the experts' as (E, out, in). No norms, biases, sinks."""
     stacked = {"experts": 3}
     return [(c, shape) for c, shape in block_parameters(block, hidden_size) if len(shape) == stacked.get(c, 2)]
 
