@@ -15,7 +15,10 @@ def random_bytes(*shape, high=255, seed=0):
 def test_dequantisation_equals_transformers_bit_for_bit():
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
-    blocks, scales = random_bytes(3, 10, 4, 16, high=256), random_bytes(3, 10, 4, seed=1)  # every scale, 2^-127 included
+    blocks, scales = (
+        random_bytes(3, 10, 4, 16, high=256),
+        random_bytes(3, 10, 4, seed=1),
+    )  # every scale, 2^-127 included
     theirs = convert_moe_packed_tensors(blocks, scales)  # transposed: (E, in, out)
     ours = mxfp4.dequantize(blocks, scales)
     assert ours.shape == (3, 10, 128) and ours.dtype == torch.bfloat16

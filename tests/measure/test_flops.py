@@ -9,7 +9,7 @@ from lmlab.measure import flops
 
 
 def counted(model, tokens: int, context: int = 0) -> int:
-    """What the counter sees on the meta device. It counts whole rectangles: compare where nothing is hidden by causality."""
+    """What the counter sees on the meta device. It counts whole rectangles: no causality."""
     ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
     cache = model.make_cache(1, context + tokens) if context else None
     with FlopCounterMode(display=False) as counter:

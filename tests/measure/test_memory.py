@@ -43,7 +43,9 @@ def test_the_same_heads_as_mha():
     config = lmlab.config("deepseek-v3")
     assert memory.cache_bytes_as_mha(config, 131_072) / memory.GB == pytest.approx(655, abs=0.5)
     assert memory.cache_bytes_as_mha(config, 1) == 61 * 128 * (192 + 128) * 2
-    assert memory.cache_bytes_as_mha(lmlab.config("qwen3-0.6b"), 10) == 2 * memory.cache_bytes(lmlab.config("qwen3-0.6b"), 10)
+    assert memory.cache_bytes_as_mha(lmlab.config("qwen3-0.6b"), 10) == 2 * memory.cache_bytes(
+        lmlab.config("qwen3-0.6b"), 10
+    )
 
 
 def test_a_window_stops_growing_and_a_latent_does_not():

@@ -1,0 +1,78 @@
+"""Figures show what they are given, in words that can be read aloud, and import no model code."""
+
+import base64
+import re
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from lmlab.figures import memory, sizes, theme
+
+
+@pytest.fixture(autouse=True)
+def closes_figures():
+    yield
+    plt.close("all")
+
+
+CACHE = pd.DataFrame(
+    {"gpt-oss-120b": [1e9, 2e9], "qwen3-8b": [3e9, 6e9], "deepseek-v3": [2e9, 4.1e9]},
+    index=pd.Index([1024, 2048], name="tokens"),
+)
+
+
+def test_lines_hold_the_given_bytes_in_gigabytes():
+    axes = memory.cache_by_length(CACHE, "a message").axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines] == [[1, 2], [3, 6], [2, 4.1]]
+    assert all(list(line.get_xdata()) == [1024, 2048] for line in axes.lines)
+    texts = {text.get_text() for text in axes.texts}
+    assert texts == {"gpt-oss-120b  2 GB", "qwen3-8b  6 GB", "deepseek-v3  4.1 GB", "a message"}
+    assert "GB" in axes.get_ylabel() and "tokens" in axes.get_xlabel()
+
+
+def test_names_of_near_lines_do_not_overlap():
+    near = pd.DataFrame({"qwen3-8b": [1e9, 2e9], "qwen3-4b": [1e9, 2e9], "gpt-oss-20b": [1e9, 2.05e9]}, index=[1, 2])
+    figure = memory.cache_by_length(near)
+    figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+
+
+def test_bars_are_as_long_as_their_numbers():
+    axes = memory.bars(pd.Series({"gpt-oss-120b": 4.8, "qwen3-8b": 25.2}), title="t").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [4.8, 25.2]
+    assert [text.get_text().strip() for text in axes.texts] == ["4.8 GB", "25.2 GB"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["gpt-oss-120b", "qwen3-8b"]
+
+
+def test_active_parameters_lie_within_the_total():
+    table = pd.DataFrame({"parameters": [117e9], "active_parameters": [5.1e9]}, index=["gpt-oss-120b"])
+    axes = sizes.total_and_active(table).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [117, 5.1]
+
+
+def test_families_differ_in_colour_and_mark():
+    for table in (theme.FAMILY_COLOURS, theme.FAMILY_MARKERS, theme.FAMILY_HATCHES):
+        assert list(table) == ["GPT-OSS", "Qwen3", "DeepSeek"] and len(set(table.values())) == 3
+    assert [theme.family(name) for name in ("mini-gpt-oss", "qwen3-30b-a3b", "deepseek-v2-lite")] == list(
+        theme.FAMILIES
+    )
+    with pytest.raises(ValueError, match="'llama' belongs to none"):
+        theme.family("llama")
+
+
+def test_a_still_is_a_small_picture_with_its_text():
+    picture = theme.still(memory.bars(pd.Series({"qwen3-8b": 1.0}), title="t"), alt='Bars: "one" & two')
+    html = picture._repr_html_()
+    assert 'alt="Bars: &quot;one&quot; &amp; two"' in html and repr(picture) == 'Bars: "one" & two'
+    data = re.search(r"base64,([^\"]+)", html).group(1)
+    assert base64.b64decode(data).startswith(b"\x89PNG") and len(data) < 80_000
+    assert not plt.get_fignums(), "the figure is closed: no second picture appears in the notebook"
+
+
+def test_the_look_stays_inside():
+    before = dict(plt.rcParams)
+    memory.bars(pd.Series({"qwen3-8b": 1.0}), title="t")
+    assert dict(plt.rcParams) == before
