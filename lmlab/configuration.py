@@ -123,8 +123,8 @@ def flatten(part: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
-    """Every field of a model by its path, equal layers folded: the value on which all layers that have the field agree, or
-    "128 (12 of 24 layers), None (12 of 24 layers)"."""
+    """Every field of a model by its path, equal layers folded: the value on which all layers that have the field agree,
+    or "128 (12 of 24 layers), None (12 of 24 layers)"."""
     top = flatten(replace(config, blocks=config.blocks[:1]))
     for path in ("blocks", "mtp", "inert", "name"):
         top.pop(path)

@@ -55,6 +55,9 @@ def read(fields: Fields) -> ModelConfig:
 
 def write(config: ModelConfig) -> Fields:
     attention, mlp = config.blocks[0].attention, config.blocks[0].mlp
+    rope = write_rope(attention.rope)
+    if rope["rope_scaling"] is None:  # transformers takes an absent scaling for this family's YaRN
+        rope["rope_scaling"] = {"rope_type": "default"}
     windows = [block.attention.sliding_window for block in config.blocks]
     return {
         "vocab_size": config.vocab_size,
@@ -76,7 +79,7 @@ def write(config: ModelConfig) -> Fields:
         "tie_word_embeddings": config.tie_word_embeddings,
         "max_position_embeddings": config.max_position_embeddings,
         "initializer_range": config.initializer_range,
-        **write_rope(attention.rope),
+        **rope,
     }
 
 
