@@ -3,6 +3,7 @@
 Every dimension is a different number, so that no transposition can hide.
 """
 
+import json
 import logging
 
 import torch
@@ -19,6 +20,11 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
+
+from lmlab.checkpoints import layouts
+from lmlab.configuration import ModelConfig
+from lmlab.families import from_hf
+from lmlab.model import LanguageModel, build
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
@@ -167,3 +173,21 @@ def ids(batch: int, length: int, seed: int = 0) -> torch.Tensor:
 def logits(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     # without the mask, generate and forward would take ids that equal the padding id for padding
     return model(tokens, attention_mask=torch.ones_like(tokens)).logits
+
+
+def config_of(theirs: PreTrainedModel) -> ModelConfig:
+    """What lmlab reads in the config.json that transformers would write, every default spelt out."""
+    return from_hf(json.loads(theirs.config.to_json_string(use_diff=False)))
+
+
+def convert(theirs: PreTrainedModel) -> LanguageModel:
+    """lmlab's model with the same weights, found by the mapping that checkpoints are read by."""
+    config, state = config_of(theirs), theirs.state_dict()
+    ours = build(config, dtype=theirs.dtype).eval()
+    converted = {}
+    for name, tensor in ours.state_dict().items():
+        choices = layouts(name, config, config.model_type)
+        layout = next(choice for choice in choices if state.keys() >= choice.files(tuple(tensor.shape)).keys())
+        converted[name] = layout.read(state.__getitem__, tuple(tensor.shape), tensor.dtype)
+    ours.load_state_dict(converted)
+    return ours

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from lmlab.configuration import ModelConfig, from_dict, to_dict
-from lmlab.families import deepseek_v3, gpt_oss, qwen3
+from lmlab.families import deepseek_v2, deepseek_v3, gpt_oss, qwen3
 from lmlab.families.card import Card, Fields
 
 CARDS: dict[str, Card] = {
-    card.model_type: card for card in (gpt_oss.CARD, qwen3.CARD, qwen3.CARD_MOE, deepseek_v3.CARD, deepseek_v3.CARD_V2)
+    card.model_type: card for card in (gpt_oss.CARD, qwen3.CARD, qwen3.CARD_MOE, deepseek_v3.CARD, deepseek_v2.CARD)
 }
 PRESETS: dict[str, Fields] = {name: fields for card in CARDS.values() for name, fields in card.presets.items()}
 

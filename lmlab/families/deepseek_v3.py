@@ -1,5 +1,4 @@
-"""DeepSeek-V3 and V3.1 (671B), and V2-Lite as one more point: latent attention, shared experts, sigmoid routing in
-groups.
+"""DeepSeek-V3 and V3.1 (671B): latent attention, shared experts, sigmoid routing in groups, multi-token prediction.
 
 Source: arXiv:2412.19437; deepseek-ai/DeepSeek-V3 `inference/model.py` and `inference/configs/*.json`; config.json of
 deepseek-ai/DeepSeek-V3. V3.1 is the same network with FP8 scales in UE8M0 (`config_v3.1.json`).
@@ -16,7 +15,7 @@ from lmlab.parts.router import SigmoidGroupRouterConfig, SoftmaxGroupRouterConfi
 RouterConfig = SigmoidGroupRouterConfig | SoftmaxGroupRouterConfig
 
 
-def _model(fields: Fields, router: RouterConfig, mtp_layers: int = 0) -> ModelConfig:
+def model_of(fields: Fields, router: RouterConfig, mtp_layers: int = 0) -> ModelConfig:
     norm = RMSNormConfig(eps=fields["rms_norm_eps"])
     attention = MLAConfig(
         num_attention_heads=fields["num_attention_heads"],
@@ -52,7 +51,7 @@ def _model(fields: Fields, router: RouterConfig, mtp_layers: int = 0) -> ModelCo
     )
 
 
-def read_v3(fields: Fields) -> ModelConfig:
+def read(fields: Fields) -> ModelConfig:
     router = SigmoidGroupRouterConfig(
         num_experts=fields["n_routed_experts"],
         num_experts_per_tok=fields["num_experts_per_tok"],
@@ -63,22 +62,10 @@ def read_v3(fields: Fields) -> ModelConfig:
     )
     nextn = fields["num_nextn_predict_layers"]
     # transformers 5 writes a second name for the same number
-    return _model(fields, router, mtp_layers=nextn if fields["num_mtp_layers"] is None else fields["num_mtp_layers"])
+    return model_of(fields, router, mtp_layers=nextn if fields["num_mtp_layers"] is None else fields["num_mtp_layers"])
 
 
-def read_v2(fields: Fields) -> ModelConfig:
-    grouped = fields["topk_method"] == "group_limited_greedy"
-    router = SoftmaxGroupRouterConfig(
-        num_experts=fields["n_routed_experts"],
-        num_experts_per_tok=fields["num_experts_per_tok"],
-        n_group=fields["n_group"] if grouped else None,
-        topk_group=fields["topk_group"] if grouped else None,
-        routed_scaling_factor=fields["routed_scaling_factor"],
-    )
-    return _model(fields, router)
-
-
-def _write(config: ModelConfig) -> Fields:
+def fields_of(config: ModelConfig) -> Fields:
     attention = config.blocks[0].attention
     dense = sum(isinstance(block.mlp, MLPConfig) for block in config.blocks)
     sparse = next(block.mlp for block in (*config.blocks, *config.mtp) if isinstance(block.mlp, MoEConfig))
@@ -114,8 +101,8 @@ def _write(config: ModelConfig) -> Fields:
     }
 
 
-def write_v3(config: ModelConfig) -> Fields:
-    fields = _write(config)
+def write(config: ModelConfig) -> Fields:
+    fields = fields_of(config)
     router = next(block.mlp.router for block in (*config.blocks, *config.mtp) if isinstance(block.mlp, MoEConfig))
     return fields | {
         "norm_topk_prob": router.norm_topk_prob,
@@ -127,25 +114,8 @@ def write_v3(config: ModelConfig) -> Fields:
     }
 
 
-def write_v2(config: ModelConfig) -> Fields:
-    fields = _write(config)
-    method = "greedy" if fields["n_group"] is None else "group_limited_greedy"
-    # the released file says 1 and 1 where there are no groups; both mean the same
-    groups = {key: fields[key] or 1 for key in ("n_group", "topk_group")}
-    return (
-        fields
-        | groups
-        | {
-            "norm_topk_prob": False,
-            "scoring_func": "softmax",
-            "topk_method": method,
-            "moe_layer_freq": 1,
-        }
-    )
-
-
-_YARN = {"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "original_max_position_embeddings": 4096}
-_ATTENTION = {"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
+YARN = {"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "original_max_position_embeddings": 4096}
+ATTENTION = {"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
 
 DEEPSEEK_V3 = {
     "architectures": ["DeepseekV3ForCausalLM"],
@@ -159,7 +129,7 @@ DEEPSEEK_V3 = {
     "num_attention_heads": 128,
     "num_key_value_heads": 128,
     "q_lora_rank": 1536,
-    **_ATTENTION,
+    **ATTENTION,
     "n_routed_experts": 256,
     "n_shared_experts": 1,
     "num_experts_per_tok": 8,
@@ -176,7 +146,7 @@ DEEPSEEK_V3 = {
     "hidden_act": "silu",
     "tie_word_embeddings": False,
     "rope_theta": 10000,
-    "rope_scaling": _YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
+    "rope_scaling": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
     "max_position_embeddings": 163840,
     "initializer_range": 0.02,
     "bos_token_id": 0,
@@ -187,38 +157,6 @@ DEEPSEEK_V3 = {
         "activation_scheme": "dynamic",
         "weight_block_size": [128, 128],
     },
-}
-DEEPSEEK_V2_LITE = {
-    "architectures": ["DeepseekV2ForCausalLM"],
-    "model_type": "deepseek_v2",
-    "vocab_size": 102400,
-    "hidden_size": 2048,
-    "num_hidden_layers": 27,
-    "first_k_dense_replace": 1,
-    "intermediate_size": 10944,
-    "moe_intermediate_size": 1408,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 16,
-    "q_lora_rank": None,
-    **_ATTENTION,
-    "n_routed_experts": 64,
-    "n_shared_experts": 2,
-    "num_experts_per_tok": 6,
-    "n_group": 1,
-    "topk_group": 1,
-    "routed_scaling_factor": 1.0,
-    "scoring_func": "softmax",
-    "topk_method": "greedy",
-    "norm_topk_prob": False,
-    "moe_layer_freq": 1,
-    "rms_norm_eps": 1e-6,
-    "attention_bias": False,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "rope_theta": 10000,
-    "rope_scaling": _YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
-    "max_position_embeddings": 163840,
-    "initializer_range": 0.02,
 }
 MINIATURE = {
     "model_type": "deepseek_v3",
@@ -247,14 +185,14 @@ MINIATURE = {
     "max_position_embeddings": 256,
 }
 
-_REQUIRED = tuple(
+REQUIRED = tuple(
     """
     vocab_size hidden_size num_hidden_layers first_k_dense_replace intermediate_size moe_intermediate_size
     num_attention_heads q_lora_rank kv_lora_rank qk_nope_head_dim qk_rope_head_dim v_head_dim n_routed_experts
     n_shared_experts num_experts_per_tok rms_norm_eps max_position_embeddings
     """.split()
 )
-_OPTIONAL = {
+OPTIONAL = {
     "attention_bias": False,
     "tie_word_embeddings": False,
     "initializer_range": 0.02,
@@ -264,32 +202,21 @@ _OPTIONAL = {
     "topk_group": None,
 }
 # sizes that follow from others, training losses, and how the vendor spreads experts over machines
-_INERT = tuple("num_key_value_heads head_dim qk_head_dim aux_loss_alpha seq_aux ep_size mlp_layer_types".split())
+INERT = tuple("num_key_value_heads head_dim qk_head_dim aux_loss_alpha seq_aux ep_size mlp_layer_types".split())
 
 CARD = Card(
     model_type="deepseek_v3",
     architecture="DeepseekV3ForCausalLM",
-    required=(*_REQUIRED, "n_group", "topk_group"),
-    optional=_OPTIONAL
+    required=(*REQUIRED, "n_group", "topk_group"),
+    optional=OPTIONAL
     | {"routed_scaling_factor": 2.5, "norm_topk_prob": True, "num_nextn_predict_layers": 0, "num_mtp_layers": None},
     fixed={"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",), "moe_layer_freq": (1,)},
-    inert=_INERT,
+    inert=INERT,
     presets={"deepseek-v3": DEEPSEEK_V3, "mini-deepseek-v3": MINIATURE}
     | {
         "deepseek-v3.1": DEEPSEEK_V3
         | {"quantization_config": DEEPSEEK_V3["quantization_config"] | {"scale_fmt": "ue8m0"}}
     },
-    read=read_v3,
-    write=write_v3,
-)
-CARD_V2 = Card(
-    model_type="deepseek_v2",
-    architecture="DeepseekV2ForCausalLM",
-    required=_REQUIRED,
-    optional=_OPTIONAL | {"topk_method": "greedy"},
-    fixed={"scoring_func": ("softmax",), "norm_topk_prob": (False, None), "moe_layer_freq": (1,), "mlp_bias": (False,)},
-    inert=_INERT,
-    presets={"deepseek-v2-lite": DEEPSEEK_V2_LITE},
-    read=read_v2,
-    write=write_v2,
+    read=read,
+    write=write,
 )
