@@ -180,9 +180,16 @@ def config_of(theirs: PreTrainedModel) -> ModelConfig:
     return from_hf(json.loads(theirs.config.to_json_string(use_diff=False)))
 
 
-def convert(theirs: PreTrainedModel) -> LanguageModel:
-    """lmlab's model with the same weights, found by the mapping that checkpoints are read by."""
+def convert(theirs: PreTrainedModel, *mtp_layers: torch.nn.Module) -> LanguageModel:
+    """lmlab's model with the same weights, found by the mapping that checkpoints are read by.
+
+    `mtp_layers`: MtpLayers of transformers, which live beside its models and not in them.
+    """
     config, state = config_of(theirs), theirs.state_dict()
+    for k, layer in enumerate(mtp_layers):
+        for name, tensor in layer.state_dict().items():
+            name = name.removeprefix("mtp_block.").replace("post_norm.", "shared_head.norm.")
+            state[f"model.layers.{config.num_hidden_layers + k}.{name}"] = tensor
     ours = build(config, dtype=theirs.dtype).eval()
     converted = {}
     for name, tensor in ours.state_dict().items():

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmlab.configuration import ModelConfig
 from lmlab.families.layouts import Layout, hub_experts
+from lmlab.parts.mlp import MLPConfig
 from lmlab.parts.rope import PositionInterpolation, RoPEConfig, YaRN
 
 Fields = dict[str, Any]
@@ -68,7 +69,7 @@ class Card:
                     f"{self.model_type} config: {key}={fields[key]!r} is not supported, only {allowed[0]!r} is"
                 )
         _check_sizes(self.model_type, {k: v for k, v in fields.items() if k in self.required or k in self.optional})
-        config = replace(self.read(self.optional | fields), name=name, model_type=self.model_type)
+        config = replace(self.read(self.optional | fields), name=name, model_type=self.model_type, inert=dict(fields))
         written = {*self.write(config), "rope_parameters", "model_type"}
         return replace(config, inert={k: v for k, v in fields.items() if k not in written})
 
@@ -76,7 +77,7 @@ class Card:
         """The fields of config.json. ValueError when this family cannot express the configuration."""
         try:
             fields = self.write(config)
-            same = self.from_hf(fields) == replace(config, model_type=self.model_type)
+            same = self.from_hf(config.inert | fields) == replace(config, model_type=self.model_type)
         except (AttributeError, StopIteration, KeyError) as error:  # another family's parts have other fields
             raise ValueError(f"{self.model_type} cannot express this configuration: {error}") from error
         if not same:
@@ -97,6 +98,14 @@ def _check_sizes(model_type: str, fields: Fields) -> None:
     for key, value in fields.items():
         if value is not None and key.endswith(_SIZES) and (type(value) is not int or value < 0):
             raise ValueError(f"{model_type} config: {key}={value!r} must be a whole number, 0 or more")
+
+
+def write_dense_width(config: ModelConfig) -> Fields:
+    """`intermediate_size`, the width of the dense layers. A model without any keeps the one that its file names."""
+    width = next((block.mlp.intermediate_size for block in config.blocks if isinstance(block.mlp, MLPConfig)), None)
+    if width is None:
+        return {} if "intermediate_size" in config.inert else {"intermediate_size": 0}
+    return {"intermediate_size": width}
 
 
 def read_rope(fields: Fields, default_theta: float, interleaved: bool = False) -> RoPEConfig:

@@ -5,7 +5,7 @@ deepseek-ai/DeepSeek-V3. V3.1 is the same network with FP8 scales in UE8M0 (`con
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig
-from lmlab.families.card import Card, Fields, read_rope, write_rope
+from lmlab.families.card import Card, Fields, read_rope, write_dense_width, write_rope
 from lmlab.parts.mla import MLAConfig
 from lmlab.parts.mlp import MLPConfig
 from lmlab.parts.moe import MoEConfig
@@ -74,9 +74,7 @@ def fields_of(config: ModelConfig) -> Fields:
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "first_k_dense_replace": dense,
-        "intermediate_size": config.blocks[0].mlp.intermediate_size
-        if dense
-        else config.inert.get("intermediate_size", 0),
+        **write_dense_width(config),
         "num_attention_heads": attention.num_attention_heads,
         "num_key_value_heads": attention.num_attention_heads,  # in this family's file: one per query head, expanded
         "q_lora_rank": attention.q_lora_rank,

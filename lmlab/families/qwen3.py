@@ -5,7 +5,7 @@ addresses in Lightning-AI/litgpt `litgpt/config.py`.
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig
-from lmlab.families.card import Card, Fields, read_rope, write_rope
+from lmlab.families.card import Card, Fields, read_rope, write_dense_width, write_rope
 from lmlab.parts.gqa import GQAConfig
 from lmlab.parts.mlp import MLPConfig
 from lmlab.parts.moe import MoEConfig
@@ -108,10 +108,8 @@ def write_moe(config: ModelConfig) -> Fields:
     blocks = config.blocks
     sparse = next(block.mlp for block in blocks if isinstance(block.mlp, MoEConfig))
     dense = [i for i, block in enumerate(blocks) if isinstance(block.mlp, MLPConfig)]
-    # every layer sparse: no dense width in use, so the file's own, inert, is kept
-    width = blocks[dense[0]].mlp.intermediate_size if dense else config.inert.get("intermediate_size", 0)
     return _write(config) | {
-        "intermediate_size": width,
+        **write_dense_width(config),
         "num_experts": sparse.num_experts,
         "num_experts_per_tok": sparse.num_experts_per_tok,
         "moe_intermediate_size": sparse.moe_intermediate_size,
@@ -236,7 +234,7 @@ CARD_MOE = Card(
     required=(*_REQUIRED, "num_experts_per_tok", "moe_intermediate_size"),
     optional=_OPTIONAL | _EXPERTS,
     fixed={"use_sliding_window": (False,)},
-    inert=("sliding_window", "max_window_layers", "layer_types", "intermediate_size"),
+    inert=("sliding_window", "max_window_layers", "layer_types"),
     presets={
         "qwen3-30b-a3b": _moe(48, 2048, 32, 768, 6144),
         "qwen3-235b-a22b": _moe(94, 4096, 64, 1536, 12288),

@@ -5,7 +5,7 @@ of L = chunk_size - local_size tokens. A key keeps its position inside its chunk
 is rotated three times, one for each kind of key chunk:
 
 - its own chunk:       i mod L                          (true distance)
-- the chunk before:    min(i mod L + L, chunk_size)     (true distance for at least the local_size nearest keys)
+- the chunk before:    min(i mod L + L, chunk_size)     (true distance for the local_size nearest keys, up to L of them)
 - all older chunks:    min(2 L - 1, chunk_size)         (one constant: far away, but a distance that was trained)
 
 Qwen2.5-1M and Qwen3 extend by this at inference, with YaRN beside it (arXiv:2505.09388, section 3.2).
@@ -57,7 +57,8 @@ class DualChunkAttention(GroupedQueryAttention):
         length, size = self.config.chunk_length, self.config.chunk_size
         positions = timeline.positions  # (1 or B, T)
         within = positions % length
-        q = self.q_norm(self.heads(self.q_proj(x))) * self.temperature(positions)  # (B, H, T, D)
+        q = self.q_norm(self.heads(self.q_proj(x)))  # (B, H, T, D)
+        q = (q * self.temperature(positions)).to(q.dtype)
         k = self.turn(self.k_norm(self.heads(self.k_proj(x))), within)  # (B, K, T, D)
         v = self.heads(self.v_proj(x))  # (B, K, T, D)
         far = torch.full_like(within, min(2 * length - 1, size))
