@@ -1,8 +1,9 @@
 """What a family's card is: how its config.json is read and written, and which fields of it mean what.
 
-Each field of a config.json is one of four kinds: *used* (it shapes the model), *required* (used, and an error when
-missing), *fixed* (lmlab has only this value; any other is refused) or *inert* (kept, and written back). A field of no
-kind is unknown: it is kept with a warning that names the nearest known one.
+Each field of a config.json is of one of these kinds: *used* (it shapes the model), *required* (used, and an error when
+missing), *fixed* (lmlab has only this value; any other is refused) or *inert* (kept, and written back). *Derived* ones
+follow from the others and are written anew by whoever needs them: kept, they would contradict a changed model. A field
+of no kind is unknown: it is kept with a warning that names the nearest known one.
 """
 
 import difflib
@@ -30,6 +31,8 @@ COMMON_INERT = frozenset(
 )
 COMMON_FIXED = {"attention_dropout": (0.0, None), "hidden_act": ("silu",)}
 _SIZES = ("_size", "_heads", "hidden_layers", "_dim", "_rank", "_experts", "_per_tok", "position_embeddings")
+_MAY_BE_ZERO = ("q_lora_rank", "n_shared_experts", "intermediate_size")
+_MAY_BE_NULL = ("q_lora_rank", "n_shared_experts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Card:
     optional: Fields = field(default_factory=dict)
     fixed: dict[str, tuple] = field(default_factory=dict)
     inert: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
     presets: dict[str, Fields] = field(default_factory=dict)
     read: Callable[[Fields], ModelConfig]
     write: Callable[[ModelConfig], Fields]
@@ -52,7 +56,8 @@ class Card:
 
     def from_hf(self, fields: Fields, name: str = "") -> ModelConfig:
         """ValueError names the field that is missing, refused or no sensible size; an unknown one is a warning."""
-        known = {*self.required, *self.optional, *self.fixed, *self.inert, *COMMON_FIXED, *COMMON_INERT}
+        used = {*self.required, *self.optional}
+        known = {*used, *self.fixed, *self.inert, *self.derived, *COMMON_FIXED, *COMMON_INERT}
         unknown = [key for key in fields if key not in known]
         missing = [key for key in self.required if key not in fields]
         if missing:
@@ -68,16 +73,23 @@ class Card:
                 raise ValueError(
                     f"{self.model_type} config: {key}={fields[key]!r} is not supported, only {allowed[0]!r} is"
                 )
-        _check_sizes(self.model_type, {k: v for k, v in fields.items() if k in self.required or k in self.optional})
-        config = replace(self.read(self.optional | fields), name=name, model_type=self.model_type, inert=dict(fields))
-        written = {*self.write(config), "rope_parameters", "model_type"}
-        return replace(config, inert={k: v for k, v in fields.items() if k not in written})
+        optional_nulls = {key for key in self.optional if fields.get(key) is None}
+        _check_sizes(self.model_type, {key: fields[key] for key in fields if key in used - optional_nulls})
+        config = self._read(fields)
+        dropped = {*self.write(config), *self.derived, "rope_parameters", "model_type"}
+        return replace(config, name=name, inert={k: v for k, v in fields.items() if k not in dropped})
+
+    def _read(self, fields: Fields) -> ModelConfig:
+        given = {key: value for key, value in fields.items() if value is not None or key not in self.optional}
+        return replace(self.read(self.optional | given), model_type=self.model_type, inert=dict(fields))
 
     def to_hf(self, config: ModelConfig) -> Fields:
         """The fields of config.json. ValueError when this family cannot express the configuration."""
         try:
             fields = self.write(config)
-            same = self.from_hf(config.inert | fields) == replace(config, model_type=self.model_type)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # unknown fields were named on the way in
+                same = self._read(config.inert | fields) == replace(config, model_type=self.model_type)
         except (AttributeError, StopIteration, KeyError) as error:  # another family's parts have other fields
             raise ValueError(f"{self.model_type} cannot express this configuration: {error}") from error
         if not same:
@@ -96,8 +108,10 @@ def _misspelt(missing: list[str], unknown: list[str]) -> str:
 
 def _check_sizes(model_type: str, fields: Fields) -> None:
     for key, value in fields.items():
-        if value is not None and key.endswith(_SIZES) and (type(value) is not int or value < 0):
-            raise ValueError(f"{model_type} config: {key}={value!r} must be a whole number, 0 or more")
+        least = 0 if key in _MAY_BE_ZERO else 1
+        allowed = (type(value) is int and value >= least) or (value is None and key in _MAY_BE_NULL)
+        if key.endswith(_SIZES) and not allowed:
+            raise ValueError(f"{model_type} config: {key}={value!r} must be a whole number, {least} or more")
 
 
 def write_dense_width(config: ModelConfig) -> Fields:
@@ -108,6 +122,22 @@ def write_dense_width(config: ModelConfig) -> Fields:
     return {"intermediate_size": width}
 
 
+def read_windows(fields: Fields, window: int | None, default: list[str]) -> list[int | None]:
+    """The sliding window of each layer, None where it attends to everything, from `layer_types` or the family's own
+    default."""
+    layers, kinds = fields["num_hidden_layers"], fields["layer_types"] or default
+    if len(kinds) != layers:
+        raise ValueError(f"layer_types has {len(kinds)} entries for num_hidden_layers={layers}")
+    for i, kind in enumerate(kinds):
+        if kind not in ("full_attention", "sliding_attention"):
+            raise ValueError(f"layer_types[{i}] is {kind!r}: full_attention and sliding_attention are supported")
+    if window is not None and (type(window) is not int or window < 1):
+        raise ValueError(f"sliding_window={window!r} must be a whole number, 1 or more")
+    if window is None and "sliding_attention" in kinds:
+        raise ValueError("layer_types names sliding_attention, but no sliding_window is in use: give its width")
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
 def read_rope(fields: Fields, default_theta: float, interleaved: bool = False) -> RoPEConfig:
     """From `rope_theta` and `rope_scaling` (the files on the Hub) or `rope_parameters` (transformers 5)."""
     parameters = dict(fields.get("rope_parameters") or fields.get("rope_scaling") or {})
@@ -116,6 +146,10 @@ def read_rope(fields: Fields, default_theta: float, interleaved: bool = False) -
     parameters.pop("type", None)  # some files carry both spellings
     if method == "default":
         return RoPEConfig(rope_theta=float(theta), interleaved=interleaved)
+    needed = {"linear": ("factor",), "yarn": ("factor", "original_max_position_embeddings")}.get(method, ())
+    missing = [key for key in needed if parameters.get(key) is None]
+    if missing:
+        raise ValueError(f"rope_scaling of type {method}: missing {_list(missing)}")
     if method == "linear":
         scaling = PositionInterpolation(factor=parameters["factor"])
     elif method == "yarn":
@@ -123,9 +157,6 @@ def read_rope(fields: Fields, default_theta: float, interleaved: bool = False) -
         unknown = [key for key in parameters if key not in names]
         if unknown:
             warnings.warn(f"rope_scaling: unknown field {_list(unknown)} changes nothing", stacklevel=4)
-        missing = [key for key in ("factor", "original_max_position_embeddings") if parameters.get(key) is None]
-        if missing:
-            raise ValueError(f"rope_scaling of type yarn: missing {_list(missing)}")
         scaling = YaRN(**{k: v for k, v in parameters.items() if k in names and v is not None})
     else:
         raise ValueError(f"rope_scaling type {method!r} is not supported: default, linear and yarn are")

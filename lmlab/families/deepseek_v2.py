@@ -7,7 +7,7 @@ deepseek-ai/DeepSeek-V2-Lite.
 
 from lmlab.configuration import ModelConfig
 from lmlab.families.card import Card, Fields
-from lmlab.families.deepseek_v3 import ATTENTION, INERT, OPTIONAL, REQUIRED, YARN, fields_of, model_of
+from lmlab.families.deepseek_v3 import ATTENTION, DERIVED, INERT, OPTIONAL, REQUIRED, YARN, fields_of, model_of
 from lmlab.parts.router import SoftmaxGroupRouterConfig
 
 
@@ -80,6 +80,7 @@ CARD = Card(
     optional=OPTIONAL | {"topk_method": "greedy"},
     fixed={"scoring_func": ("softmax",), "norm_topk_prob": (False, None), "moe_layer_freq": (1,), "mlp_bias": (False,)},
     inert=INERT,
+    derived=DERIVED,
     presets={"deepseek-v2-lite": DEEPSEEK_V2_LITE},
     read=read,
     write=write,

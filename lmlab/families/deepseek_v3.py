@@ -199,8 +199,8 @@ OPTIONAL = {
     "n_group": None,
     "topk_group": None,
 }
-# sizes that follow from others, training losses, and how the vendor spreads experts over machines
-INERT = tuple("num_key_value_heads head_dim qk_head_dim aux_loss_alpha seq_aux ep_size mlp_layer_types".split())
+INERT = ("num_key_value_heads", "aux_loss_alpha", "seq_aux", "ep_size")
+DERIVED = ("head_dim", "qk_head_dim", "mlp_layer_types")
 
 CARD = Card(
     model_type="deepseek_v3",
@@ -210,6 +210,7 @@ CARD = Card(
     | {"routed_scaling_factor": 2.5, "norm_topk_prob": True, "num_nextn_predict_layers": 0, "num_mtp_layers": None},
     fixed={"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",), "moe_layer_freq": (1,)},
     inert=INERT,
+    derived=(*DERIVED, "num_mtp_layers"),
     presets={"deepseek-v3": DEEPSEEK_V3, "mini-deepseek-v3": MINIATURE}
     | {
         "deepseek-v3.1": DEEPSEEK_V3

@@ -5,7 +5,7 @@ Source: openai/gpt-oss `gpt_oss/torch/model.py`; model card arXiv:2508.10925; co
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig
-from lmlab.families.card import Card, Fields, read_rope, write_rope
+from lmlab.families.card import Card, Fields, read_rope, read_windows, write_rope
 from lmlab.families.layouts import gpt_oss_experts
 from lmlab.parts.gqa import GQAConfig
 from lmlab.parts.mlp import ClampedSwiGLU
@@ -15,10 +15,8 @@ from lmlab.parts.router import TopKSoftmaxRouterConfig
 
 
 def read(fields: Fields) -> ModelConfig:
-    layers = fields["num_hidden_layers"]
-    kinds = fields["layer_types"] or [("sliding_attention", "full_attention")[i % 2] for i in range(layers)]
-    if len(kinds) != layers:
-        raise ValueError(f"layer_types has {len(kinds)} entries for num_hidden_layers={layers}")
+    alternating = [("sliding_attention", "full_attention")[i % 2] for i in range(fields["num_hidden_layers"])]
+    windows = read_windows(fields, fields["sliding_window"], alternating)
     norm = RMSNormConfig(eps=fields["rms_norm_eps"], weight_in_float32=True)
     rope = read_rope(fields, default_theta=150000.0)
     mlp = MoEConfig(
@@ -30,13 +28,13 @@ def read(fields: Fields) -> ModelConfig:
         bias=True,
     )
 
-    def block(kind: str) -> BlockConfig:
+    def block(window: int | None) -> BlockConfig:
         attention = GQAConfig(
             num_attention_heads=fields["num_attention_heads"],
             num_key_value_heads=fields["num_key_value_heads"],
             head_dim=fields["head_dim"],
             rope=rope,  # the same YaRN in sliding and in full layers
-            sliding_window=fields["sliding_window"] if kind == "sliding_attention" else None,
+            sliding_window=window,
             attention_bias=fields["attention_bias"],
             sinks=True,
         )
@@ -45,7 +43,7 @@ def read(fields: Fields) -> ModelConfig:
     return ModelConfig(
         vocab_size=fields["vocab_size"],
         hidden_size=fields["hidden_size"],
-        blocks=tuple(block(kind) for kind in kinds),
+        blocks=tuple(map(block, windows)),
         norm=norm,
         tie_word_embeddings=fields["tie_word_embeddings"],
         max_position_embeddings=fields["max_position_embeddings"],

@@ -5,7 +5,7 @@ addresses in Lightning-AI/litgpt `litgpt/config.py`.
 """
 
 from lmlab.configuration import BlockConfig, ModelConfig
-from lmlab.families.card import Card, Fields, read_rope, write_dense_width, write_rope
+from lmlab.families.card import Card, Fields, read_rope, read_windows, write_dense_width, write_rope
 from lmlab.parts.gqa import GQAConfig
 from lmlab.parts.mlp import MLPConfig
 from lmlab.parts.moe import MoEConfig
@@ -38,16 +38,13 @@ def _model(fields: Fields, blocks: tuple[BlockConfig, ...]) -> ModelConfig:
 
 
 def read_dense(fields: Fields) -> ModelConfig:
-    layers = fields["num_hidden_layers"]
     window = fields["sliding_window"] if fields["use_sliding_window"] else None
-    kinds = fields["layer_types"] or [
+    default = [
         "sliding_attention" if window is not None and i >= fields["max_window_layers"] else "full_attention"
-        for i in range(layers)
+        for i in range(fields["num_hidden_layers"])
     ]
-    if len(kinds) != layers:
-        raise ValueError(f"layer_types has {len(kinds)} entries for num_hidden_layers={layers}")
+    windows = read_windows(fields, window, default)
     mlp, norm = MLPConfig(intermediate_size=fields["intermediate_size"]), RMSNormConfig(eps=fields["rms_norm_eps"])
-    windows = [window if kind == "sliding_attention" else None for kind in kinds]
     return _model(fields, tuple(BlockConfig(attention=_attention(fields, w), mlp=mlp, norm=norm) for w in windows))
 
 
@@ -216,6 +213,7 @@ CARD = Card(
     architecture="Qwen3ForCausalLM",
     required=_REQUIRED,
     optional=_OPTIONAL | _WINDOW,
+    derived=("layer_types",),
     presets={
         "qwen3-0.6b": _dense(28, 1024, 3072, 16, tie=True),
         "qwen3-1.7b": _dense(28, 2048, 6144, 16, tie=True),
@@ -234,7 +232,8 @@ CARD_MOE = Card(
     required=(*_REQUIRED, "num_experts_per_tok", "moe_intermediate_size"),
     optional=_OPTIONAL | _EXPERTS,
     fixed={"use_sliding_window": (False,)},
-    inert=("sliding_window", "max_window_layers", "layer_types"),
+    inert=("sliding_window", "max_window_layers"),
+    derived=("layer_types", "num_local_experts"),
     presets={
         "qwen3-30b-a3b": _moe(48, 2048, 32, 768, 6144),
         "qwen3-235b-a22b": _moe(94, 4096, 64, 1536, 12288),

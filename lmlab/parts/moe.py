@@ -106,10 +106,14 @@ class Experts(nn.Module):
 
 def grouped_linear(x: torch.Tensor, weight: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """x (M, in), sorted by group; weight (E, out, in); counts (E,) rows of each group -> (M, out)."""
-    if hasattr(F, "grouped_mm"):
-        return F.grouped_mm(x, weight.transpose(-1, -2), offs=counts.cumsum(0, dtype=torch.int32))
-    parts = x.split(counts.tolist())  # an older torch
-    return torch.cat([part @ w.T for part, w in zip(parts, weight, strict=True)])
+    if x.is_meta:
+        return x.new_empty(x.shape[0], weight.shape[1])
+    # PyTorch's kernel, where this version has it, wants rows of whole 16 bytes
+    aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
+    if aligned and len(x) and hasattr(F, "grouped_mm"):
+        return F.grouped_mm(x, weight.mT, offs=counts.cumsum(0, dtype=torch.int32))
+    parts = x.split(counts.tolist())
+    return torch.cat([part @ w.mT for part, w in zip(parts, weight, strict=True)])
 
 
 class MoE(nn.Module):

@@ -1,4 +1,4 @@
-"""The three families compute what transformers' own classes compute, on random weights that are degenerate in nothing."""
+"""The families compute what transformers' own classes compute, on random weights that are degenerate in nothing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Dual chunk attention: pair by pair by its definition, merged softmaxes equal to one, and no distance never trained."""
+"""Dual chunk attention: pair by pair by its definition, merged softmaxes equal to one, only trained distances."""
 
 import math
 from dataclasses import fields, replace
