@@ -8,7 +8,7 @@ NBVAL = --nbval-lax --nbval-cell-timeout=300 notebooks
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint units test-notebooks test-colab test-wheel notebooks bench clean
+.PHONY: help lab test lint units test-notebooks test-colab test-wheel notebooks picture bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ notebooks: $(VENV)/test.stamp  ## Execute every notebook in place, with outputs,
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(VENV)/bin/ruff format notebooks
 
+picture: $(VENV)/test.stamp  ## Draw the README's picture again
+	$(VENV)/bin/python docs/overview.py
+
 bench: $(VENV)/test.stamp  ## Measure lmlab beside transformers
-	for script in benchmarks/*.py; do $(VENV)/bin/python "$$script" || exit 1; done
+	$(VENV)/bin/python -m benchmarks
 
 clean:  ## Remove the virtual environments, builds and caches
 	rm -rf $(VENV) $(COLAB_VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -32,7 +32,7 @@ COMMON_INERT = frozenset(
 COMMON_FIXED = {"attention_dropout": (0.0, None), "hidden_act": ("silu",)}
 _SIZES = ("_size", "_heads", "hidden_layers", "_dim", "_rank", "_experts", "_per_tok", "position_embeddings")
 _MAY_BE_ZERO = ("q_lora_rank", "n_shared_experts", "intermediate_size")
-_MAY_BE_NULL = ("q_lora_rank", "n_shared_experts")
+_MAY_BE_NULL = ("q_lora_rank", "n_shared_experts", "sliding_window")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,9 @@ class Card:
         used = {*self.required, *self.optional}
         known = {*used, *self.fixed, *self.inert, *self.derived, *COMMON_FIXED, *COMMON_INERT}
         unknown = [key for key in fields if key not in known]
-        missing = [key for key in self.required if key not in fields]
+        missing = [
+            key for key in self.required if fields.get(key) is None and not (key in fields and key in _MAY_BE_NULL)
+        ]
         if missing:
             raise ValueError(f"{self.model_type} config: missing {_list(missing)}{_misspelt(missing, unknown)}")
         for key in unknown:
@@ -69,12 +71,12 @@ class Card:
                 f"{self.model_type} config: unknown field {key} is kept but changes nothing{hint}", stacklevel=3
             )
         for key, allowed in (COMMON_FIXED | self.fixed).items():
-            if fields.get(key, allowed[0]) not in allowed:
+            if fields.get(key, allowed[0]) not in allowed and not (fields[key] is None and key in self.optional):
                 raise ValueError(
-                    f"{self.model_type} config: {key}={fields[key]!r} is not supported, only {allowed[0]!r} is"
+                    f"{self.model_type} config: {key}={fields[key]!r} is not supported, only "
+                    f"{' or '.join(map(repr, allowed))} is"
                 )
-        optional_nulls = {key for key in self.optional if fields.get(key) is None}
-        _check_sizes(self.model_type, {key: fields[key] for key in fields if key in used - optional_nulls})
+        _check_sizes(self.model_type, {key: value for key, value in fields.items() if key in used})
         config = self._read(fields)
         dropped = {*self.write(config), *self.derived, "rope_parameters", "model_type"}
         return replace(config, name=name, inert={k: v for k, v in fields.items() if k not in dropped})
@@ -109,8 +111,7 @@ def _misspelt(missing: list[str], unknown: list[str]) -> str:
 def _check_sizes(model_type: str, fields: Fields) -> None:
     for key, value in fields.items():
         least = 0 if key in _MAY_BE_ZERO else 1
-        allowed = (type(value) is int and value >= least) or (value is None and key in _MAY_BE_NULL)
-        if key.endswith(_SIZES) and not allowed:
+        if key.endswith(_SIZES) and value is not None and (type(value) is not int or value < least):
             raise ValueError(f"{model_type} config: {key}={value!r} must be a whole number, {least} or more")
 
 

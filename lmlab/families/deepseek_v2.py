@@ -13,6 +13,8 @@ from lmlab.parts.router import SoftmaxGroupRouterConfig
 
 def read(fields: Fields) -> ModelConfig:
     grouped = fields["topk_method"] == "group_limited_greedy"
+    if grouped and not (fields["n_group"] and fields["topk_group"]):
+        raise ValueError("deepseek_v2 config: missing n_group or topk_group, which group_limited_greedy needs")
     router = SoftmaxGroupRouterConfig(
         num_experts=fields["n_routed_experts"],
         num_experts_per_tok=fields["num_experts_per_tok"],
@@ -78,7 +80,13 @@ CARD = Card(
     architecture="DeepseekV2ForCausalLM",
     required=REQUIRED,
     optional=OPTIONAL | {"topk_method": "greedy"},
-    fixed={"scoring_func": ("softmax",), "norm_topk_prob": (False, None), "moe_layer_freq": (1,), "mlp_bias": (False,)},
+    fixed={
+        "topk_method": ("greedy", "group_limited_greedy"),
+        "scoring_func": ("softmax",),
+        "norm_topk_prob": (False, None),
+        "moe_layer_freq": (1,),
+        "mlp_bias": (False,),
+    },
     inert=INERT,
     derived=DERIVED,
     presets={"deepseek-v2-lite": DEEPSEEK_V2_LITE},

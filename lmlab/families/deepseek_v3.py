@@ -211,11 +211,8 @@ CARD = Card(
     fixed={"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",), "moe_layer_freq": (1,)},
     inert=INERT,
     derived=(*DERIVED, "num_mtp_layers"),
-    presets={"deepseek-v3": DEEPSEEK_V3, "mini-deepseek-v3": MINIATURE}
-    | {
-        "deepseek-v3.1": DEEPSEEK_V3
-        | {"quantization_config": DEEPSEEK_V3["quantization_config"] | {"scale_fmt": "ue8m0"}}
-    },
+    # V3.1 has other weights, scales and chat format, and the same configuration
+    presets={"deepseek-v3": DEEPSEEK_V3, "deepseek-v3.1": DEEPSEEK_V3, "mini-deepseek-v3": MINIATURE},
     read=read,
     write=write,
 )

@@ -65,10 +65,11 @@ def interleave(rows: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.stack(rows.chunk(2, dim=dim), dim=dim + 1).flatten(dim, dim + 1)
 
 
-def deinterleave(rows: torch.Tensor, dim: int) -> torch.Tensor:
-    """gate, up, gate, up, ... -> gate rows, then up rows along `dim`."""
-    gate_up = rows.unflatten(dim, (-1, 2))
-    return torch.cat((gate_up.select(dim + 1, 0), gate_up.select(dim + 1, 1)), dim=dim)
+def copy_deinterleaved(target: torch.Tensor, rows: torch.Tensor) -> None:
+    """gate, up, gate, up, ... along the first dimension -> gate rows, then up rows, into `target`."""
+    half = len(rows) // 2
+    target[:half] = rows[0::2]
+    target[half:] = rows[1::2]
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,15 @@ class GptOss(Layout):
 
     def read(self, get: Get, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
         tensor = torch.empty(shape, dtype=dtype)
-        for mine, theirs in zip(tensor, get(self.name), strict=True):  # one expert at a time: little memory beside
-            theirs = theirs.mT if theirs.ndim == 2 else theirs
-            mine.copy_(deinterleave(theirs, 0) if self.interleaved else theirs)
+        for mine, theirs in zip(tensor, get(self.name), strict=True):  # expert by expert
+            self.copy(mine, theirs.mT if theirs.ndim == 2 else theirs)
         return tensor
+
+    def copy(self, mine: torch.Tensor, theirs: torch.Tensor) -> None:
+        if self.interleaved:
+            copy_deinterleaved(mine, theirs)
+        else:
+            mine.copy_(theirs)
 
     def write(self, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         tensor = interleave(tensor, 1) if self.interleaved else tensor
@@ -106,8 +112,7 @@ class GptOssMXFP4(GptOss):
         tensor = torch.empty(shape, dtype=dtype)
         blocks, scales = get(f"{self.name}_blocks"), get(f"{self.name}_scales")
         for mine, block, scale in zip(tensor, blocks, scales, strict=True):
-            theirs = mxfp4.dequantize(block, scale, dtype)
-            mine.copy_(deinterleave(theirs, 0) if self.interleaved else theirs)
+            self.copy(mine, mxfp4.dequantize(block, scale, dtype))
         return tensor
 
     def write(self, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:

@@ -115,8 +115,9 @@ class ChunkedAttention(nn.Module):
         self.scale = scale
 
     def forward(self, queries, k, v, mask, distance):
-        parts = [(q, mask & (distance == d)) for d, q in enumerate(queries)]
-        seen = [self.partial(q, k, v, m) for q, m in parts if bool(m.any())]
+        masks = [mask & (distance == d) for d in range(3)]
+        # a query's own chunk is always there: in a piece of nothing but padding it stands for what nobody sees
+        seen = [self.partial(queries[d], k, v, m) for d, m in enumerate(masks) if d == 0 or bool(m.any())]
         lse = torch.stack([part[1] for part in seen])  # (parts, B, K, H/K, T, 1)
         shares = (lse - lse.logsumexp(dim=0)).exp()  # how much of the whole softmax each part holds
         out = sum(share.to(v.dtype) * part[0] for share, part in zip(shares, seen, strict=True))  # (B, K, H/K, T, D)

@@ -176,6 +176,18 @@ def test_bf16_runs_and_stays_bf16(name):
     assert part(stream().bfloat16()).dtype == torch.bfloat16
 
 
+@torch.no_grad()
+def test_a_piece_of_nothing_but_padding():
+    part, x, padding = build(CONFIG), stream(), torch.tensor([7, 17])
+    for core in (part.core, part.core.explicit()):
+        part.core = core
+        cache = part.make_cache(BATCH, LENGTH, torch.float32, "cpu")
+        pieces = zip(torch.arange(LENGTH).split([4, 37]), x.split([4, 37], dim=1), strict=True)
+        outs = torch.cat([part(piece, Timeline(columns, padding), cache) for columns, piece in pieces], dim=1)
+        assert outs.isfinite().all()
+        torch.testing.assert_close(outs[0, 7:], part(x[:1, 7:])[0], atol=1e-5, rtol=0)
+
+
 def test_gradients_flow_through_the_merge():
     part, x = build(CONFIG), stream()
     gradients = []

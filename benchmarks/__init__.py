@@ -1,0 +1,1 @@
+"""lmlab beside transformers, on the same weights, in one run: `make bench`, or `python -m benchmarks`."""
