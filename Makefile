@@ -8,7 +8,7 @@ NBVAL = --nbval-lax --nbval-cell-timeout=300 notebooks
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint units test-notebooks test-colab test-wheel notebooks picture bench clean
+.PHONY: help lab test lint units test-notebooks test-colab test-wheel notebooks picture kit bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ notebooks: $(VENV)/test.stamp  ## Execute every notebook in place, with outputs,
 
 picture: $(VENV)/test.stamp  ## Draw the README's picture again
 	$(VENV)/bin/python docs/overview.py
+
+kit:  ## Bundle lmlab/widgets/kit.js again from its source (needs Node)
+	cd lmlab/widgets/kit && npm install --no-fund --no-audit --no-package-lock && npm run build
 
 bench: $(VENV)/test.stamp  ## Measure lmlab beside transformers
 	$(VENV)/bin/python -m benchmarks

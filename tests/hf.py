@@ -60,6 +60,15 @@ def rope(theta: float, **scaling) -> dict:
     return {"rope_parameters": {"rope_theta": theta, "rope_type": "default"} | scaling}
 
 
+V2_YARN = rope(100.0, mscale=0.707, mscale_all_dim=0.707, **YARN)
+
+
+def _deepseek_v2(topk_method: str, **fields) -> tuple[type[PreTrainedModel], DeepseekV2Config]:
+    grouped = topk_method == "group_limited_greedy"
+    groups = {"n_group": 4, "topk_group": 2, "first_k_dense_replace": 0} if grouped else {"first_k_dense_replace": 1}
+    return DeepseekV2ForCausalLM, DeepseekV2Config(**DEEPSEEK, **groups, topk_method=topk_method, **fields)
+
+
 # tiny constants: short texts run past the window of 11 and far past YaRN's original length of 16
 TINY = {
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**GQA, intermediate_size=52, **rope(100.0, **YARN))),
@@ -114,29 +123,10 @@ TINY = {
             **DEEPSEEK, **(SIGMOID | {"q_lora_rank": None}), attention_bias=True, rope_interleave=False, **rope(1e4)
         ),
     ),
-    "deepseek-v2": (
-        DeepseekV2ForCausalLM,
-        DeepseekV2Config(
-            **DEEPSEEK,
-            first_k_dense_replace=1,
-            q_lora_rank=None,
-            topk_method="greedy",
-            **rope(100.0, mscale=0.707, mscale_all_dim=0.707, **YARN),
-        ),
-    ),
-    "deepseek-v2-groups": (
-        DeepseekV2ForCausalLM,
-        DeepseekV2Config(
-            **DEEPSEEK,
-            first_k_dense_replace=0,
-            q_lora_rank=14,
-            topk_method="group_limited_greedy",
-            n_group=4,
-            topk_group=2,
-            routed_scaling_factor=16.0,
-            **rope(1e4),
-        ),
-    ),
+    "deepseek-v2": _deepseek_v2("greedy", q_lora_rank=None, **V2_YARN),
+    "deepseek-v2-query-latent": _deepseek_v2("greedy", q_lora_rank=14, **rope(1e4)),
+    "deepseek-v2-groups": _deepseek_v2("group_limited_greedy", q_lora_rank=14, routed_scaling_factor=16.0, **rope(1e4)),
+    "deepseek-v2-groups-direct": _deepseek_v2("group_limited_greedy", q_lora_rank=None, **V2_YARN),
 }
 
 

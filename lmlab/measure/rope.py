@@ -1,0 +1,48 @@
+"""RoPE's clock hands: how fast each pair of dimensions turns, and which reach angles that training never showed."""
+
+import math
+from typing import TYPE_CHECKING
+
+from lmlab.parts.rope import RoPEConfig, YaRN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def hands(
+    rope: RoPEConfig, dim: int, length: int, trained: RoPEConfig | None = None, trained_length: int | None = None
+) -> "pd.DataFrame":
+    """One row per pair of dimensions, the fastest first, for a text of `length` tokens.
+
+    `trained` and `trained_length`: the settings that the model was trained with; the same ones unless told. Columns:
+    frequency      radians per token
+    wavelength     tokens for a whole turn
+    turns          whole and broken turns within the text
+    trained_turns  the same in training
+    slowed         trained frequency over this one, 1 where the hand keeps its speed
+    ramp           YaRN's share of slowing, 0 to 1; 0 for other methods
+    unseen         whether the hand reaches angles that it never had in training: it did not finish a turn then, and
+                   goes further now
+    """
+    import pandas as pd
+
+    trained, trained_length = trained or rope, trained_length or length
+    frequency = rope.inverse_frequencies(dim).double()
+    before = trained.inverse_frequencies(dim).double()
+    turns = length * frequency / (2 * math.pi)
+    trained_turns = trained_length * before / (2 * math.pi)
+    scaling = rope.scaling
+    ramp = scaling.ramp(rope.rope_theta, dim) if isinstance(scaling, YaRN) else 0 * frequency
+    # a hand as fast as before, on a text as long, must not count as further by a rounding
+    further = turns > trained_turns * (1 + 1e-6)
+    return pd.DataFrame(
+        {
+            "frequency": frequency.numpy(),
+            "wavelength": (2 * math.pi / frequency).numpy(),
+            "turns": turns.numpy(),
+            "trained_turns": trained_turns.numpy(),
+            "slowed": (before / frequency).numpy(),
+            "ramp": ramp.numpy(),
+            "unseen": ((trained_turns < 1) & further).numpy(),
+        }
+    ).rename_axis("pair")

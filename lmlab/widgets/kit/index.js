@@ -1,0 +1,141 @@
+// What every view needs: a root that keeps its keys, labelled controls, a summary that is read aloud, axes and colours.
+// A view is a function render({ model, el }) that uses of `model` only get, set, on and save_changes.
+import { axisBottom, axisLeft } from "d3-axis";
+import { select } from "d3-selection";
+
+export { scaleBand, scaleLinear, scaleLog } from "d3-scale";
+export { interpolateCividis } from "d3-scale-chromatic";
+export { area, line } from "d3-shape";
+export { select };
+
+// Okabe and Ito; the families' colours are those of lmlab/figures/theme.py
+export const COLOURS = { before: "#666666", now: "#0072B2", unseen: "#D55E00", kept: "#009E73", accent: "#E69F00" };
+
+const STYLE = `
+.lmlab { color: var(--jp-ui-font-color1, #222); background: var(--jp-layout-color0, #fff); font: 14px/1.45 system-ui, sans-serif;
+  max-width: 980px; padding: 8px 4px; }
+.lmlab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 6px 18px; }
+.lmlab label { display: flex; flex-direction: column; font-weight: 600; }
+.lmlab label output { font-weight: 400; }
+.lmlab input, .lmlab select { width: 100%; font: inherit; color: inherit; background: var(--jp-layout-color1, #fff);
+  accent-color: #0072B2; }
+.lmlab :focus-visible { outline: 3px solid #E69F00; outline-offset: 1px; }
+.lmlab details { margin: 6px 0; }
+.lmlab summary { cursor: pointer; font-weight: 600; }
+.lmlab p { margin: 6px 0; }
+.lmlab .problem { color: var(--jp-error-color0, #B00020); font-weight: 600; }
+.lmlab svg { max-width: 100%; height: auto; display: block; }
+.lmlab svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
+.lmlab .axis path, .lmlab .axis line { stroke: currentColor; opacity: 0.5; }
+`;
+
+// A group with a name. Keys pressed inside stay inside, since JupyterLab would take arrows and letters for its own; Escape
+// and Shift+Enter go through.
+export function root(el, name) {
+  const node = document.createElement("div");
+  node.className = "lmlab";
+  node.setAttribute("role", "group");
+  node.setAttribute("aria-label", name);
+  node.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" && !(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
+  });
+  const style = document.createElement("style");
+  style.textContent = STYLE;
+  node.append(style);
+  el.append(node);
+  return node;
+}
+
+export function add(parent, tag, attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.textContent = text;
+  parent.append(node);
+  return node;
+}
+
+// The controls that Python lists in the trait `controls`: {name, label, kind: "slider" | "choice", values, labels, more}.
+// Each writes its value into the trait `state`; values and their labels come from Python, nothing is computed here.
+export function controls(parent, model) {
+  const specs = model.get("controls");
+  const sight = add(parent, "div", { class: "controls" });
+  let more = null;
+  if (specs.some((spec) => spec.more)) {
+    const details = add(parent, "details");
+    add(details, "summary", {}, "More");
+    more = add(details, "div", { class: "controls" });
+  }
+  const refreshers = specs.map((spec) => control(spec.more ? more : sight, spec, model));
+  const refresh = () => refreshers.forEach((one) => one());
+  model.on("change:state", refresh);
+  refresh();
+}
+
+function control(parent, spec, model) {
+  const label = add(parent, "label", {}, spec.label);
+  const input = add(label, spec.kind === "choice" ? "select" : "input", { "data-control": spec.name });
+  const output = spec.kind === "choice" ? null : add(label, "output");
+  if (spec.kind === "choice") {
+    spec.labels.forEach((text, i) => add(input, "option", { value: i }, text));
+  } else {
+    Object.assign(input, { type: "range", min: 0, max: spec.values.length - 1, step: 1 });
+  }
+  input.addEventListener("input", () => {
+    model.set("state", { ...model.get("state"), [spec.name]: spec.values[Number(input.value)] });
+    model.save_changes();
+  });
+  return () => {
+    const i = spec.values.indexOf(model.get("state")[spec.name]);
+    input.value = i;
+    if (output) {
+      output.textContent = spec.labels[i];
+      input.setAttribute("aria-valuetext", spec.labels[i]);
+    }
+  };
+}
+
+// The text that says what the picture shows, below it and read aloud when it changes; and a line for what went wrong.
+export function words(parent, model) {
+  const problem = add(parent, "p", { class: "problem", role: "alert" });
+  const summary = add(parent, "p", { class: "summary", "aria-live": "polite" });
+  const refresh = () => {
+    problem.textContent = model.get("problem");
+    summary.textContent = model.get("summary");
+  };
+  model.on("change:summary change:problem", refresh);
+  refresh();
+}
+
+// Draw now and after every change of the data; the root carries the version that is on the screen.
+export function drawing(node, model, draw) {
+  const refresh = () => {
+    draw(model.get("data"));
+    node.setAttribute("data-version", model.get("version"));
+  };
+  model.on("change:version", refresh);
+  refresh();
+}
+
+export function svg(parent, width, height, label) {
+  return select(parent).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("width", width)
+    .attr("height", height).attr("role", "img").attr("aria-label", label);
+}
+
+export function axes(picture, { x, y, left, bottom, xLabel, yLabel, xTicks, yTicks, xFormat, yFormat }) {
+  let xAxis = axisBottom(x), yAxis = axisLeft(y);
+  if (xTicks) xAxis = Array.isArray(xTicks) ? xAxis.tickValues(xTicks) : xAxis.ticks(xTicks);
+  if (yTicks) yAxis = Array.isArray(yTicks) ? yAxis.tickValues(yTicks) : yAxis.ticks(yTicks);
+  if (xFormat) xAxis = xAxis.tickFormat(xFormat);
+  if (yFormat) yAxis = yAxis.tickFormat(yFormat);
+  const place = (name, axis, shift) => {
+    const found = picture.selectAll(`g.${name}`).data([0]).join("g").attr("class", `axis ${name}`);
+    found.attr("transform", shift).call(axis);
+  };
+  place("x", xAxis, `translate(0,${bottom})`);
+  place("y", yAxis, `translate(${left},0)`);
+  const name = (key, text, cx, cy, turn) => picture.selectAll(`text.${key}`).data([0]).join("text").attr("class", key)
+    .attr("text-anchor", "middle").attr("transform", `translate(${cx},${cy}) rotate(${turn})`).text(text);
+  const [x0, x1] = x.range(), [y0, y1] = y.range();
+  name("x-name", xLabel, (x0 + x1) / 2, bottom + 38, 0);
+  name("y-name", yLabel, left - 52, (y0 + y1) / 2, -90);
+}
