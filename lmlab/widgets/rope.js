@@ -13,7 +13,7 @@ function chart(node) {
     const top = Math.max(...data.wavelength, ...data.trained_wavelength, data.length);
     const y = kit.scaleLog([5, top * 1.5], [BOTTOM, TOP]);
     kit.axes(picture, { x, y, left: LEFT - 10, bottom: BOTTOM + 6, xLabel: "pair of dimensions, fastest first",
-      yLabel: "wavelength, tokens", yTicks: 6, yFormat: compact });
+      yLabel: "wavelength, tokens", yTicks: y.ticks().filter((v) => Math.log10(v) % 1 === 0), yFormat: compact });
     const band = (x(1) - x(0));
     groups.ramp.selectAll("rect").data(pairs).join("rect").attr("x", (i) => x(i) - band / 2).attr("width", band)
       .attr("y", TOP).attr("height", BOTTOM - TOP).attr("fill", kit.COLOURS.accent).attr("opacity", (i) => data.ramp[i] * 0.22);

@@ -24,7 +24,8 @@ const STYLE = `
 .lmlab summary { cursor: pointer; font-weight: 600; }
 .lmlab p { margin: 6px 0; }
 .lmlab .problem { color: var(--jp-error-color0, #B00020); font-weight: 600; }
-.lmlab svg { max-width: 100%; height: auto; display: block; }
+.lmlab .scroll { overflow-x: auto; }
+.lmlab svg { min-width: 720px; max-width: 100%; height: auto; display: block; }
 .lmlab svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
 .lmlab .axis path, .lmlab .axis line { stroke: currentColor; opacity: 0.5; }
 `;
@@ -116,8 +117,10 @@ export function drawing(node, model, draw) {
   refresh();
 }
 
+// On a narrow screen the picture keeps a readable size and scrolls, by keyboard too.
 export function svg(parent, width, height, label) {
-  return select(parent).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("width", width)
+  const frame = add(parent, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label });
+  return select(frame).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("width", width)
     .attr("height", height).attr("role", "img").attr("aria-label", label);
 }
 
