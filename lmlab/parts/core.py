@@ -15,24 +15,28 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def attention(q, k, v, mask, sinks, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition: out and weights."""
+    batch, _, length, _ = q.shape
+    q = q.unflatten(1, (k.shape[1], -1))  # (B, K, H/K, T, D)
+    scores = q @ k.unsqueeze(2).transpose(-1, -2) * scale  # (B, K, H/K, T, S)
+    # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
+    scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min).float()
+    if sinks is not None:
+        sink = sinks.float().reshape(1, k.shape[1], -1, 1, 1).expand(batch, -1, -1, length, 1)  # (B, K, H/K, T, 1)
+        scores = torch.cat((scores, sink), dim=-1)  # (B, K, H/K, T, S + 1)
+    weights = scores.softmax(dim=-1).to(v.dtype)[..., : k.shape[2]]  # (B, K, H/K, T, S)
+    out = weights @ v.unsqueeze(2)  # (B, K, H/K, T, D')
+    return out.flatten(1, 2), weights.flatten(1, 2)  # (B, H, T, D'), (B, H, T, S)
+
+
 class ExplicitAttention(nn.Module):
     def __init__(self, scale: float):
         super().__init__()
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
-        batch, _, length, _ = q.shape
-        q = q.unflatten(1, (k.shape[1], -1))  # (B, K, H/K, T, D)
-        scores = q @ k.unsqueeze(2).transpose(-1, -2) * self.scale  # (B, K, H/K, T, S)
-        # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
-        scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min)
-        scores = scores.float()
-        if sinks is not None:
-            sink = sinks.float().reshape(1, k.shape[1], -1, 1, 1).expand(batch, -1, -1, length, 1)  # (B, K, H/K, T, 1)
-            scores = torch.cat((scores, sink), dim=-1)  # (B, K, H/K, T, S + 1)
-        weights = scores.softmax(dim=-1).to(v.dtype)[..., : k.shape[2]]  # (B, K, H/K, T, S)
-        out = weights @ v.unsqueeze(2)  # (B, K, H/K, T, D')
-        return out.flatten(1, 2), weights.flatten(1, 2)  # (B, H, T, D'), (B, H, T, S)
+        return attention(q, k, v, mask, sinks, self.scale)
 
     def explicit(self) -> "ExplicitAttention":
         return self
@@ -44,10 +48,18 @@ class FusedAttention(nn.Module):
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
-        if sinks is not None:
-            return self.with_sinks(q, k, v, mask, sinks), None
-        grouped = q.shape[1] != k.shape[1]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped), None
+        if sinks is None:
+            return self.kernel(q, k, v, mask), None
+        if q.shape[-2] == 1:  # one query: joining a sink to every key costs more than the definition
+            return attention(q, k, v, mask, sinks, self.scale)[0], None
+        return self.with_sinks(q, k, v, mask, sinks), None
+
+    def kernel(self, q, k, v, mask):
+        """PyTorch's; the fast one on a CPU wants values as wide as keys."""
+        width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
+        v = F.pad(v, (0, k.shape[-1] - width)) if width < k.shape[-1] else v  # (B, K, S, D)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
+        return out[..., :width]  # (B, H, T, D')
 
     def with_sinks(self, q, k, v, mask, sinks):
         """The kernel knows no sinks, but it knows keys: one more coordinate carries the sink.
@@ -55,15 +67,12 @@ class FusedAttention(nn.Module):
         q' = [q, sink / scale], k' = [k, 0] for the keys and [0, 1] for one more key, whose value is 0: that key's
         scaled score is exactly the sink.
         """
-        width = v.shape[-1]
         sink = (sinks / self.scale).to(q.dtype).reshape(1, -1, 1, 1).expand(q.shape[0], -1, q.shape[2], 1)
         q = torch.cat((q, sink), dim=-1)  # (B, H, T, D + 1)
         k = F.pad(k, (0, 1, 0, 1))  # (B, K, S + 1, D + 1)
         k[..., -1, -1] = 1
-        v = F.pad(v, (0, 1, 0, 1))  # (B, K, S + 1, D' + 1)
-        mask = F.pad(mask, (0, 1), value=True)  # (1 or B, 1, T, S + 1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=True)
-        return out[..., :width]  # (B, H, T, D')
+        v = F.pad(v, (0, 0, 0, 1))  # (B, K, S + 1, D')
+        return self.kernel(q, k, v, F.pad(mask, (0, 1), value=True))  # (B, H, T, D')
 
     def explicit(self) -> ExplicitAttention:
         return ExplicitAttention(self.scale)

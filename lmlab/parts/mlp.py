@@ -34,6 +34,8 @@ class ClampedSwiGLU:
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
+    """A dense MLP of width `intermediate_size`; no released model of the three families has `bias` here."""
+
     intermediate_size: int
     activation: SwiGLU | ClampedSwiGLU = SwiGLU()
     bias: bool = False

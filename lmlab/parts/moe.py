@@ -13,8 +13,9 @@ from torch import nn
 from lmlab.parts.mlp import ClampedSwiGLU, MLPConfig, SwiGLU
 from lmlab.parts.router import RouterConfig
 
-# up to this many (token, expert) pairs are computed one by one: sorting them into groups costs more than it saves
-FEW_PAIRS = 16
+# (token, expert) pairs up to which each way was the fastest on one core: one expert after another, while sorting the
+# pairs costs more than it saves; gathering, when compiled, since the compiler then reads the weights where they lie
+LOOPED_PAIRS, GATHERED_PAIRS = 8, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,10 @@ class MoEConfig:
 
 
 class Experts(nn.Module):
-    """x (N, C), indices and weights (N, A) -> (N, C). Three ways to the same sum, for few tokens and for many."""
+    """x (N, C), indices and weights (N, A) -> (N, C). Three ways to the same sum, for few tokens and for many.
+
+    The matrices are left uninitialised: the model draws all its weights at one place.
+    """
 
     def __init__(self, config: MoEConfig, hidden_size: int):
         super().__init__()
@@ -53,12 +57,12 @@ class Experts(nn.Module):
         self.down_proj_bias = nn.Parameter(torch.zeros(experts, hidden_size)) if config.bias else None
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        weights = weights.to(x.dtype)
-        if indices.numel() > FEW_PAIRS:
-            return self.grouped(x, indices, weights)
-        if torch.compiler.is_compiling() or x.is_meta:
+        weights, pairs, compiled = weights.to(x.dtype), indices.numel(), torch.compiler.is_compiling()
+        if x.is_meta or (compiled and pairs <= GATHERED_PAIRS):
             return self.gathered(x, indices, weights)
-        return self.looped(x, indices, weights)
+        if not compiled and pairs <= LOOPED_PAIRS:
+            return self.looped(x, indices, weights)
+        return self.grouped(x, indices, weights)
 
     def looped(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """One chosen expert after another: reads their weights where they lie."""
@@ -76,7 +80,8 @@ class Experts(nn.Module):
         return F.linear(hidden, self.down_proj[e], self.down_proj_bias[e] if biased else None)
 
     def gathered(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Copy out the weights of the chosen experts: static shapes, so a compiled step takes it whole."""
+        """Copy out the weights of the chosen experts: no shape depends on the choice, so a compiled step takes it
+        whole, and the meta device, where nothing is copied, any number of tokens."""
         gate_up = self.gate_up_proj[indices] @ x[:, None, :, None]  # (N, A, 2I, 1)
         gate_up = gate_up.squeeze(-1)  # (N, A, 2I)
         if self.gate_up_proj_bias is not None:
@@ -89,30 +94,29 @@ class Experts(nn.Module):
 
     def grouped(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Sort the (token, expert) pairs by expert, then one matrix product per expert."""
-        pairs = indices.flatten()  # (N*A,)
-        order = pairs.argsort(stable=True)
-        tokens, chosen = order // indices.shape[1], pairs[order]  # (N*A,) each
-        counts = F.one_hot(pairs, self.config.num_experts).sum(0)  # (E,)
-        gate_up = grouped_linear(x[tokens], self.gate_up_proj, counts)  # (N*A, 2I)
+        chosen, order = indices.flatten().sort(stable=True)  # (N*A,) each
+        tokens = order // indices.shape[1]  # (N*A,)
+        experts = torch.arange(self.config.num_experts, device=x.device)
+        ends = torch.searchsorted(chosen, experts, right=True)  # (E,) where the pairs of each expert end
+        gate_up = grouped_linear(x[tokens], self.gate_up_proj, ends)  # (N*A, 2I)
         if self.gate_up_proj_bias is not None:
             gate_up = gate_up + self.gate_up_proj_bias[chosen]
         hidden = self.config.activation(*gate_up.chunk(2, dim=-1))  # (N*A, I)
-        out = grouped_linear(hidden, self.down_proj, counts)  # (N*A, C)
+        out = grouped_linear(hidden, self.down_proj, ends)  # (N*A, C)
         if self.down_proj_bias is not None:
             out = out + self.down_proj_bias[chosen]
         out = out * weights.flatten()[order].unsqueeze(-1)
         return torch.zeros_like(x).index_add(0, tokens, out)  # (N, C)
 
 
-def grouped_linear(x: torch.Tensor, weight: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """x (M, in), sorted by group; weight (E, out, in); counts (E,) rows of each group -> (M, out)."""
-    if x.is_meta:
-        return x.new_empty(x.shape[0], weight.shape[1])
-    # PyTorch's kernel, where this version has it, wants rows of whole 16 bytes
+def grouped_linear(x: torch.Tensor, weight: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """x (M, in), sorted by group; weight (E, out, in); ends (E,) the row after each group's last -> (M, out)."""
+    # PyTorch's kernel, where this version has it, wants rows of whole 16 bytes and, compiled, bf16
     aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
-    if aligned and len(x) and hasattr(F, "grouped_mm"):
-        return F.grouped_mm(x, weight.mT, offs=counts.cumsum(0, dtype=torch.int32))
-    parts = x.split(counts.tolist())
+    compiles = x.dtype == torch.bfloat16 or not torch.compiler.is_compiling()
+    if aligned and compiles and len(x) and hasattr(F, "grouped_mm"):
+        return F.grouped_mm(x, weight.mT, offs=ends.to(torch.int32))
+    parts = x.split(ends.diff(prepend=ends.new_zeros(1)).tolist())
     return torch.cat([part @ w.mT for part, w in zip(parts, weight, strict=True)])
 
 

@@ -35,10 +35,15 @@ class RouterConfig:
             raise ValueError(
                 f"num_experts_per_tok={self.num_experts_per_tok} must lie from 1 to num_experts={self.num_experts}"
             )
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0; 1 is every released model's")
 
 
 class Router(nn.Module):
-    """x (N, C) -> Routing. A router says what it scores, which experts may be chosen, and how it weighs them."""
+    """x (N, C) -> Routing. A router says what it scores, which experts may be chosen, and how it weighs them.
+
+    `weight` is left uninitialised: the model draws all its weights at one place.
+    """
 
     def __init__(self, config: RouterConfig, hidden_size: int):
         super().__init__()
@@ -108,6 +113,20 @@ class SoftmaxTopKRouter(Router):
         return weights.to(logits.dtype)
 
 
+def check_groups(config: "SigmoidGroupRouterConfig | SoftmaxGroupRouterConfig") -> None:
+    """ValueError unless the groups are of one size and the best of them hold as many experts as a token takes."""
+    experts, groups, best = config.num_experts, config.n_group, config.topk_group
+    if experts % groups:
+        raise ValueError(f"num_experts={experts} must be a multiple of n_group={groups}")
+    if not 1 <= best <= groups:
+        raise ValueError(f"topk_group={best} must lie from 1 to n_group={groups}")
+    if config.num_experts_per_tok > best * (experts // groups):
+        raise ValueError(
+            f"num_experts_per_tok={config.num_experts_per_tok} is more than the {best * (experts // groups)} experts "
+            f"in topk_group={best} groups of {experts // groups}: raise topk_group or choose fewer"
+        )
+
+
 def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_group: int, fill: float) -> torch.Tensor:
     """scores (N, E), group_scores (N, G) -> scores with the experts outside the best groups set to `fill`."""
     best = group_scores.topk(topk_group, dim=-1).indices  # (N, topk_group)
@@ -134,6 +153,10 @@ class SigmoidGroupRouterConfig(RouterConfig):
     norm_topk_prob: bool = True
     routed_scaling_factor: float = 2.5
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_groups(self)
+
     def build(self, hidden_size: int) -> "SigmoidGroupRouter":
         return SigmoidGroupRouter(self, hidden_size)
 
@@ -144,9 +167,11 @@ class SigmoidGroupRouter(_Float32Router):
         self.register_buffer("e_score_correction_bias", torch.zeros(config.num_experts, dtype=torch.float32))
 
     def _apply(self, fn, recurse=True):
+        # a step of 0.001 would drown in bf16: the bias keeps its float32 values whatever the model is cast to
+        exact = self.e_score_correction_bias
         super()._apply(fn, recurse)
-        # a step of 0.001 would drown in bf16: the bias stays float32 whatever the model is cast to
-        self.e_score_correction_bias = self.e_score_correction_bias.float()
+        if self.e_score_correction_bias.dtype != torch.float32:
+            self.e_score_correction_bias = exact.to(self.e_score_correction_bias.device)
         return self
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
@@ -174,6 +199,11 @@ class SoftmaxGroupRouterConfig(RouterConfig):
     n_group: int | None = None
     topk_group: int | None = None
     routed_scaling_factor: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_group is not None:
+            check_groups(self)
 
     def build(self, hidden_size: int) -> "SoftmaxGroupRouter":
         return SoftmaxGroupRouter(self, hidden_size)

@@ -114,13 +114,34 @@ def test_the_global_batch_lets_a_text_use_few_experts():
     torch.testing.assert_close(global_batch_loss(texts[1]), auxiliary_loss(texts[1]))
 
 
+def test_the_global_batch_is_that_of_all_ranks(monkeypatch):
+    ranks = [softmax_router()(tokens(30, seed=seed)) for seed in range(4)]  # two micro-batches on each of two ranks
+    counts = [expert_counts(routing.indices, EXPERTS) for routing in ranks]
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda mine: mine.add_(counts[2] + counts[3]))
+    expected = (load(sum(counts)) * mean_share(ranks[1].scores)).sum()
+    torch.testing.assert_close(global_batch_loss(ranks[1], counts[0]), expected)
+    assert torch.equal(counts[0], expert_counts(ranks[0].indices, EXPERTS)), "the running sum is the caller's"
+
+
 def test_sequences_are_judged_one_by_one():
     routing = softmax_router()(tokens(50))
     parts = [Routing(*(t[a:b] for t in routing)) for a, b in ((0, 20), (20, 50))]
     expected = (auxiliary_loss(parts[0]) + auxiliary_loss(parts[1])) / 2
     torch.testing.assert_close(sequence_wise_loss(routing, [20, 30]), expected)
+    torch.testing.assert_close(sequence_wise_loss(routing, [20, 0, 30]), expected)  # an empty row has no say
     with pytest.raises(ValueError, match="add up to 40, and the routing holds 50"):
         sequence_wise_loss(routing, [20, 20])
+
+
+@torch.no_grad()
+def test_the_sequence_wise_load_is_by_scores_and_not_by_the_biased_choice():
+    router, steered = sigmoid_router(), sigmoid_router()
+    steered.e_score_correction_bias += torch.arange(EXPERTS)
+    x = tokens(50)
+    assert not torch.equal(router(x).indices, steered(x).indices)
+    torch.testing.assert_close(sequence_wise_loss(router(x), [20, 30]), sequence_wise_loss(steered(x), [20, 30]))
+    assert abs(auxiliary_loss(router(x)) - auxiliary_loss(steered(x))) > 0.1
 
 
 def test_the_bias_moves_against_the_load_and_evens_it():

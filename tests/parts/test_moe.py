@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-import lmlab.parts.moe as moe_file
 from lmlab.parts.mlp import ClampedSwiGLU, SwiGLU
-from lmlab.parts.moe import Experts, MoEConfig
+from lmlab.parts.moe import GATHERED_PAIRS, LOOPED_PAIRS, Experts, MoEConfig
 from lmlab.parts.router import SigmoidGroupRouterConfig, SoftmaxTopKRouterConfig
 
 HIDDEN, WIDTH, EXPERTS, CHOSEN = 10, 7, 6, 3
@@ -78,28 +78,35 @@ def test_no_tokens_is_no_error(way, sizes):
     assert getattr(experts, way)(x, indices, weights).shape == (0, sizes[1])
 
 
-def test_few_tokens_are_looped_and_many_grouped(monkeypatch):
+def test_few_tokens_are_looped_or_gathered_and_many_grouped(monkeypatch):
     experts, seen = make_experts(SwiGLU(), False), []
     for way in ("looped", "gathered", "grouped"):
         monkeypatch.setattr(experts, way, lambda x, i, w, way=way: seen.append(way) or x)
-    for tokens in (1, 5, 6):
-        experts(*inputs(tokens))
-    assert seen == ["looped", "looped", "grouped"] and moe_file.FEW_PAIRS == 16
+    for limit, compiled in ((LOOPED_PAIRS, False), (GATHERED_PAIRS, True)):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiled=compiled: compiled)
+        for tokens in (limit // CHOSEN, limit // CHOSEN + 1):
+            experts(*inputs(tokens))
+    assert seen == ["looped", "grouped", "gathered", "grouped"]
 
 
-def test_on_the_meta_device():
-    for tokens in (1, 100):
-        experts = make_experts(ClampedSwiGLU(), True).to("meta")
-        x, indices, weights = (t.to("meta") for t in inputs(tokens))
-        assert experts(x, indices, weights).shape == (tokens, HIDDEN)
+@pytest.mark.parametrize("tokens", [1, 100])
+def test_on_the_meta_device_with_the_products_of_the_chosen(tokens):
+    experts = make_experts(ClampedSwiGLU(), True).to("meta")
+    x, indices, weights = (t.to("meta") for t in inputs(tokens))
+    with FlopCounterMode(display=False) as flops:
+        out = experts(x, indices, weights)
+    assert out.shape == (tokens, HIDDEN)
+    assert flops.get_total_flops() == 2 * tokens * CHOSEN * 3 * WIDTH * HIDDEN
 
 
-def test_one_token_compiles_whole():
-    experts = make_experts(SwiGLU(), False)
-    x, indices, weights = inputs(1)
-    compiled = torch.compile(experts, fullgraph=True, backend="aot_eager")
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(x, indices, weights), experts(x, indices, weights))
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_few_tokens_whole_and_many_with_a_break(dtype):
+    experts = make_experts(SwiGLU(), False, 8, 16).to(dtype)
+    for tokens, whole in ((1, True), (GATHERED_PAIRS, False)):
+        x, indices, weights = inputs(tokens, hidden=16)
+        compiled = torch.compile(experts, fullgraph=whole, backend="aot_eager")
+        torch.testing.assert_close(compiled(x.to(dtype), indices, weights), experts(x.to(dtype), indices, weights))
 
 
 def make_moe(num_shared_experts=2):
@@ -130,6 +137,7 @@ def test_padding_reaches_neither_router_nor_expert():
     whole = moe(x)
     torch.testing.assert_close(out[mask], whole[mask])
     assert bool((out[~mask] == 0).all())
+    assert bool((moe(x, torch.zeros(2, 4, dtype=torch.bool)) == 0).all()), "a batch of padding alone"
 
 
 @torch.no_grad()

@@ -108,10 +108,19 @@ def test_in_bf16_too(name):
     ours.load_state_dict(theirs.state_dict())
     ours.bfloat16()
     x = torch.randn(200, HIDDEN, generator=generator(3)).bfloat16()
-    routing, (_, weights, _) = ours(x), theirs(x)
+    routing, (_, weights, indices) = ours(x), theirs(x)
     assert routing.weights.dtype == weights.dtype
-    if hasattr(ours, "e_score_correction_bias"):
-        assert ours.e_score_correction_bias.dtype == torch.float32
+    torch.testing.assert_close(by_expert(routing.indices, routing.weights), by_expert(indices, weights))
+
+
+@pytest.mark.parametrize("cast", [torch.nn.Module.bfloat16, torch.nn.Module.half, torch.nn.Module.double])
+def test_the_correction_bias_keeps_its_float32_values_whatever_the_model_is_cast_to(cast):
+    router = fill(SigmoidGroupRouterConfig(**OURS, **GROUPS).build(HIDDEN))
+    before = router.e_score_correction_bias.clone()
+    bias = cast(router).e_score_correction_bias
+    assert bias.dtype == torch.float32 and torch.equal(bias, before)
+    assert router.weight.dtype != torch.float32
+    assert router.to("meta").to_empty(device="cpu").e_score_correction_bias.dtype == torch.float32
 
 
 @torch.no_grad()
@@ -161,6 +170,16 @@ def test_temperature_divides_the_logits(name):
     assert hot(x).scores.std() < cold(x).scores.std()
 
 
-def test_more_experts_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="num_experts_per_tok=9 must lie from 1 to num_experts=8"):
-        RouterConfig(num_experts=8, num_experts_per_tok=9)
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (RouterConfig, {"num_experts_per_tok": 9}, "num_experts_per_tok=9 must lie from 1 to num_experts=8"),
+        (RouterConfig, {"temperature": 0}, "temperature=0 must be above 0"),
+        (SigmoidGroupRouterConfig, {"n_group": 3, "topk_group": 1}, "num_experts=8 must be a multiple of n_group=3"),
+        (SigmoidGroupRouterConfig, {"n_group": 4, "topk_group": 5}, "topk_group=5 must lie from 1 to n_group=4"),
+        (SoftmaxGroupRouterConfig, {"n_group": 4, "topk_group": 1}, "=3 is more than the 2 experts in topk_group=1"),
+    ],
+)
+def test_what_cannot_be_is_refused(config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        config(**{"num_experts": 8, "num_experts_per_tok": 3, **fields})
