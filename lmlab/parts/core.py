@@ -55,9 +55,10 @@ class FusedAttention(nn.Module):
         return self.with_sinks(q, k, v, mask, sinks), None
 
     def kernel(self, q, k, v, mask):
-        """PyTorch's; the fast one on a CPU wants values as wide as keys."""
+        """PyTorch's; the fast one on a CPU wants values as wide as keys, which pays for more than one query."""
         width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
-        v = F.pad(v, (0, k.shape[-1] - width)) if width < k.shape[-1] else v  # (B, K, S, D)
+        if q.shape[-2] > 1 and width < k.shape[-1]:
+            v = F.pad(v, (0, k.shape[-1] - width))  # (B, K, S, D)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
         return out[..., :width]  # (B, H, T, D')
 
