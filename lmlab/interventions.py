@@ -48,6 +48,7 @@ def intervene(
     model: LanguageModel,
     *,
     ablate_head: Pair | Iterable[Pair] = (),
+    force_head: Pair | Iterable[Pair] = (),
     ablate_expert: Pair | Iterable[Pair] = (),
     ban_expert: Pair | Iterable[Pair] = (),
     force_expert: Pair | Iterable[Pair] = (),
@@ -62,6 +63,7 @@ def intervene(
 
     Pairs are (layer, head) or (layer, expert), one or several.
     ablate_head    the head's output is 0, as if its columns of o_proj were
+    force_head     the head attends evenly to all that it may see, as if its queries were 0
     ablate_expert  the expert is chosen as before, and its output is 0
     ban_expert     the expert is never chosen: the next best takes its place
     force_expert   the expert is always among the chosen, weighed by its own score
@@ -78,6 +80,8 @@ def intervene(
     with ExitStack() as stack:
         for layer, head in _pairs(ablate_head):
             _ablate_head(stack, _block(blocks, layer), head)
+        for layer, head in _pairs(force_head):
+            _even_head(stack, _block(blocks, layer), head)
         for layer, expert in _pairs(ablate_expert):
             _ablate_expert(stack, *_moe(blocks, layer, expert))
         for layer, expert in _pairs(ban_expert):
@@ -129,6 +133,20 @@ def _ablate_head(stack: ExitStack, block: Block, head: int) -> None:
         return (joined,)
 
     _hook(stack, attention.o_proj.register_forward_pre_hook(zero))
+
+
+def _even_head(stack: ExitStack, block: Block, head: int) -> None:
+    attention = block.self_attn
+    heads = attention.config.num_attention_heads
+    projection = attention.q_b_proj if hasattr(attention, "q_b_proj") else attention.q_proj
+    width = projection.out_features // heads
+    start = _in_range("head", head, heads) * width
+
+    def zero(module: nn.Module, inputs: tuple, queries: torch.Tensor) -> torch.Tensor:
+        place = torch.arange(start, start + width, device=queries.device)
+        return queries.index_fill(-1, place, 0)  # (B, T, H * D)
+
+    _hook(stack, projection.register_forward_hook(zero))
 
 
 def _ablate_expert(stack: ExitStack, moe: MoE, expert: int) -> None:

@@ -65,6 +65,23 @@ def test_an_ablated_head_is_a_zeroed_slice_of_the_output_projection(model):
     torch.testing.assert_close(changed(model, ablate_head=(LAYER, 3)), by_hand(model, zero), atol=1e-4, rtol=1e-4)
 
 
+def test_a_forced_head_attends_evenly_to_all_that_it_sees(model):
+    def zero(block):
+        attention = block.self_attn
+        projection = attention.q_b_proj if hasattr(attention, "q_b_proj") else attention.q_proj
+        width = projection.out_features // 8
+        projection.weight[3 * width : 4 * width] = 0
+        if projection.bias is not None:
+            projection.bias[3 * width : 4 * width] = 0
+
+    torch.testing.assert_close(changed(model, force_head=(LAYER, 3)), by_hand(model, zero), atol=1e-4, rtol=1e-4)
+    with torch.no_grad(), lmlab.intervene(model, force_head=(LAYER, 3)), lmlab.Trace(model) as trace:
+        model(IDS)
+    last = trace.attention(LAYER).weights[:, 3, -1]
+    seen = last[last > 0].view(2, -1)
+    torch.testing.assert_close(seen, seen[:, :1].expand_as(seen))
+
+
 def test_an_ablated_expert_is_a_zeroed_down_projection(model):
     def zero(block):
         block.mlp.experts.down_proj[5] = 0
