@@ -1,6 +1,8 @@
 """What holds of every model, whatever its parts: on random configurations that mix all families."""
 
 import json
+import tempfile
+from contextlib import suppress
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -95,3 +97,40 @@ def test_gradients_are_finite(config):
     model(ids, lengths=torch.tensor([LENGTH, 7])).logsumexp(-1)[:, -7:].sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+@settings(properties, max_examples=40)
+@given(model_configs())
+@torch.no_grad()
+def test_what_is_saved_is_loaded(config):
+    model, ids = build(config), tokens(2)
+    with tempfile.TemporaryDirectory() as folder:
+        lmlab.save(model, folder, max_shard_bytes=20_000)
+        again = lmlab.load(folder)
+    assert again.config == config
+    assert torch.equal(again(ids), model(ids))
+
+
+class Stop(Exception):
+    pass
+
+
+@settings(properties, max_examples=40)
+@given(model_configs(), st.data())
+@torch.no_grad()
+def test_what_is_changed_is_restored_also_after_an_error(config, data):
+    model, ids = build(config), tokens(2)
+    weights, expected = {k: v.clone() for k, v in model.state_dict().items()}, model(ids)
+    layer = data.draw(st.integers(0, len(model.layers) - 1))
+    heads = config.blocks[layer].attention.num_attention_heads
+    changes = {"ablate_head": (layer, data.draw(st.integers(0, heads - 1))), "force_head": (layer, 0)}
+    if hasattr(model.layers[layer].mlp, "router"):
+        experts = config.blocks[layer].mlp.num_experts
+        changes |= {"ablate_expert": (layer, data.draw(st.integers(0, experts - 1))), "router_temperature": 2.0}
+    fails = data.draw(st.booleans())
+    with suppress(Stop), lmlab.intervene(model, **changes), lmlab.Trace(model):
+        assert not torch.equal(model(ids), expected)
+        if fails:
+            raise Stop
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+    assert torch.equal(model(ids), expected)
