@@ -79,6 +79,8 @@ def save(
 
     Files are complete before they take their names, so a failure leaves an older checkpoint whole.
     """
+    if model.embed_tokens.weight.is_meta:
+        raise ValueError("this model was built on the meta device and has no weights to save")
     fields = to_hf(model.config)
     model_type = fields["model_type"]
     families = {None: (model_type,), "mxfp4": ("gpt_oss",), "fp8": ("deepseek_v3", "deepseek_v2")}

@@ -69,6 +69,8 @@ class LanguageModel(nn.Module):
         self, ids: torch.Tensor, cache: ModelCache | None = None, lengths: torch.Tensor | None = None
     ) -> Timeline:
         """Where these tokens stand: after the cache's, the row's padding left out."""
+        if ids.ndim != 2:
+            raise ValueError(f"ids has shape {tuple(ids.shape)}: a batch (B, T) is expected, ids[None] for one row")
         columns = torch.arange(ids.shape[1], device=ids.device)  # (T,)
         padding = None if lengths is None else ids.shape[1] - lengths.to(ids.device)  # (B,)
         if lengths is not None:

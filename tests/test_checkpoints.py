@@ -333,3 +333,9 @@ def test_shipped_weights_are_found_by_name(deepseek, monkeypatch, tmp_path):
     shutil.copytree(folder, shipped, ignore=shutil.ignore_patterns("data"))
     monkeypatch.setattr("lmlab.paths._PLACES", (tmp_path / "data",))
     assert torch.equal(lmlab.load("mini-deepseek-v3")(IDS), model(IDS))
+
+
+def test_a_model_without_weights_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="meta device and has no weights"):
+        lmlab.save(lmlab.build(lmlab.config("mini-qwen3"), device="meta"), tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()

@@ -203,6 +203,7 @@ def test_everything_is_restored_after_an_error_also_in_the_arguments(model):
     [
         ({"ablate_head": (9, 0)}, "there is no layer 9: they are numbered 0 to 3"),
         ({"ablate_head": (0, 8)}, "there is no head 8"),
+        ({"window": 0, "layers": [0]}, "sliding_window=0 must be 1 or more|has a sliding window"),
         ({"top_k": 9}, "num_experts_per_tok=9 must lie from 1 to num_experts=8"),
         ({"top_k": 1, "layers": [4]}, "there is no layer 4"),
     ],

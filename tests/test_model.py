@@ -146,3 +146,9 @@ def test_gradients_reach_every_weight_and_never_the_padding():
                 assert parameter.grad.any(), path
         if not model.config.tie_word_embeddings:
             assert not model.embed_tokens.weight.grad[40:55].any(), "tokens 40 to 54 stood in padding only"
+
+
+def test_ids_are_a_batch():
+    model = lmlab.build(lmlab.config("mini-qwen3"))
+    with pytest.raises(ValueError, match=r"ids has shape \(3,\): a batch \(B, T\) is expected"):
+        model(torch.tensor([1, 2, 3]))

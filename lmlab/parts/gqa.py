@@ -35,6 +35,10 @@ class GQAConfig:
                 f"num_attention_heads={self.num_attention_heads} must be a multiple of "
                 f"num_key_value_heads={self.num_key_value_heads}: each key/value head serves equally many query heads"
             )
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise ValueError(
+                f"sliding_window={self.sliding_window} must be 1 or more, or None: it counts the query itself"
+            )
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: RoPE turns dimensions in pairs")
 
