@@ -76,6 +76,50 @@ class ModelConfig:
         return replace(self, blocks=tuple(map(change, self.blocks)), mtp=tuple(map(change, self.mtp)))
 
 
+def as_gqa(config: ModelConfig, num_key_value_heads: int, sliding_window: int | None = None) -> ModelConfig:
+    """The same model with grouped-query attention: this many key/value heads, and a window, where one is given, in
+    every second layer from the first, as in GPT-OSS. From MLA: heads as wide as its values. MHA is as many key/value
+    heads as there are query heads."""
+
+    def gqa(old: AttentionConfig, window: int | None) -> GQAConfig:
+        if isinstance(old, MLAConfig):
+            old = GQAConfig(
+                num_attention_heads=old.num_attention_heads,
+                num_key_value_heads=old.num_attention_heads,
+                head_dim=old.v_head_dim,
+                rope=old.rope,
+            )
+        return replace(old, num_key_value_heads=num_key_value_heads, sliding_window=window)
+
+    return replace(
+        config,
+        blocks=tuple(
+            replace(block, attention=gqa(block.attention, None if i % 2 else sliding_window))
+            for i, block in enumerate(config.blocks)
+        ),
+        mtp=tuple(replace(block, attention=gqa(block.attention, None)) for block in config.mtp),
+    )
+
+
+def as_mla(config: ModelConfig, kv_lora_rank: int, qk_rope_head_dim: int) -> ModelConfig:
+    """The same model with multi-head latent attention. From GQA: every head keeps its width as the part without RoPE,
+    and turns `qk_rope_head_dim` dimensions beside it; windows and sinks go."""
+
+    def mla(old: AttentionConfig) -> MLAConfig:
+        if isinstance(old, MLAConfig):
+            return replace(old, kv_lora_rank=kv_lora_rank, qk_rope_head_dim=qk_rope_head_dim)
+        return MLAConfig(
+            num_attention_heads=old.num_attention_heads,
+            kv_lora_rank=kv_lora_rank,
+            qk_nope_head_dim=old.head_dim,
+            qk_rope_head_dim=qk_rope_head_dim,
+            v_head_dim=old.head_dim,
+            rope=old.rope,
+        )
+
+    return config.with_parts(attention=mla)
+
+
 _CLASSES = {
     cls.__name__: cls
     for cls in (

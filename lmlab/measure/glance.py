@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lmlab.configuration import ModelConfig
+from lmlab.measure.memory import released_format
 from lmlab.parts.moe import MoEConfig
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ def _decisions(config: ModelConfig) -> dict[str, str]:
         shared = f" and {mlp.num_shared_experts} shared" if mlp.num_shared_experts else ""
         how = type(mlp.router).__name__.removesuffix("RouterConfig")
         experts = f"{mlp.num_experts_per_tok} of {mlp.num_experts}{shared}, by {how}"
-    stored = config.inert.get("quantization_config", {}).get("quant_method", "bf16").upper()
+    stored = released_format(config)
     return {
         "1 what attention keeps": f"{attention.cache_elements(1):,} numbers a token and layer{slides}",
         "2 how position enters": f"RoPE, theta {rope.rope_theta:,.0f}{scaling}",
         "3 how experts are chosen": experts,
         "4 how far context stretches": f"{config.max_position_embeddings:,} tokens",
-        "5 how weights are stored": "bf16" if stored == "BF16" else stored,
+        "5 how weights are stored": stored if stored == "bf16" else stored.upper(),
     }

@@ -25,7 +25,37 @@ def cache_bytes(config: ModelConfig, length: int, batch_size: int = 1, dtype: to
     qwen3-0.6b at 40,960 tokens: 4.70 GB. A sliding layer keeps a window; MLA keeps kv_lora_rank + qk_rope_head_dim
     numbers a token and layer, whatever its number of heads.
     """
-    return int(cache_by_layer(config, length, batch_size, dtype)["bytes"].sum())
+    return sum(cache_by_kind(config, length, batch_size, dtype).values())
+
+
+def cache_by_kind(
+    config: ModelConfig, length: int, batch_size: int = 1, dtype: torch.dtype = torch.bfloat16
+) -> dict[str, int]:
+    """The same bytes by the kind of layer that holds them: {"full": ..., "window": ...} for GPT-OSS."""
+    counts = Counter()
+    for block in config.blocks:
+        counts[kind(block.attention)] += batch_size * dtype.itemsize * block.attention.cache_elements(length)
+    return dict(counts)
+
+
+def longest_text(
+    config: ModelConfig, free: int, batch_size: int = 1, dtype: torch.dtype = torch.bfloat16
+) -> int | None:
+    """The most tokens for which `batch_size` rows of cache fit into `free` bytes; 0 if not even one does, None if
+    nothing grows (windows in every layer). What the memory holds, not what the model was trained to read."""
+
+    def fits(length: int) -> bool:
+        return cache_bytes(config, length, batch_size, dtype) <= free
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+        if high > 2**50:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def cache_by_layer(
@@ -70,14 +100,19 @@ def cache_by_length(configs: dict[str, ModelConfig], lengths: list[int], dtype=t
     return pd.DataFrame(columns, index=pd.Index(lengths, name="tokens"))
 
 
+def released_format(config: ModelConfig) -> str:
+    """The number format in which the vendor releases the weights: bf16, mxfp4 or fp8, from quantization_config."""
+    return config.inert.get("quantization_config", {}).get("quant_method", "bf16")
+
+
 def weight_bytes(config: ModelConfig, format: str = "bf16", mtp: bool = False) -> int:
     """Bytes of the weights as a checkpoint holds them.
 
     bf16   two bytes each
     mxfp4  GPT-OSS's release: the experts' matrices in 4.25 bits, all else bf16; gpt-oss-120b 60.8 GiB (model card,
-    table 1) fp8    DeepSeek's release: the matrices of attention, MLPs and experts in one byte, with a float32 scale
-    for each block
-           of 128 x 128; embedding, head, router and norms stay bf16 (arXiv:2412.19437, section 3.3)
+           table 1)
+    fp8    DeepSeek's release: the matrices of attention, MLPs and experts in one byte, with a float32 scale for each
+           block of 128 x 128; embedding, head, router and norms stay bf16 (arXiv:2412.19437, section 3.3)
     ValueError for another format.
     """
     if format not in ("bf16", "mxfp4", "fp8"):

@@ -4,8 +4,7 @@ Three ways to count the active parameters are in use, and they differ by the emb
 - GPT-OSS: the unembedding (head) counts, the embedding does not (model card arXiv:2508.10925, caption of table 1);
 - Qwen3: both count (30B-A3B: 3.35B, rounded to 3.3B in arXiv:2505.09388, table 2);
 - DeepSeek: 36.6B with the head alone, as in the README_WEIGHTS beside the weights; 37B, 37.55B with the embedding too,
-  in
-  the paper (arXiv:2412.19437).
+  in the paper (arXiv:2412.19437).
 """
 
 from collections import Counter

@@ -6,8 +6,7 @@ one rotated key of `qk_rope_head_dim` numbers, shared by all heads (512 + 64 in 
 apart because a rotation does not commute with the up-projection. Two ways to compute the same attention:
 
 - expanded: kv_b_proj turns every latent into H keys and H values; then ordinary attention. R * (nope + v)
-  multiplications
-  per head and key to expand, then nope + rope + v for each query.
+  multiplications per head and key to expand, then nope + rope + v for each query.
 - absorbed: the key half of kv_b_proj is moved to the query's side, the value half to the output's. The latent itself
   serves as the one key and the one value of all heads: nothing to expand, 2 R + rope multiplications for each query.
 """

@@ -18,11 +18,22 @@ def joined(name: str) -> str:
 
 
 def control(
-    name: str, label: str, values: list, labels: list[str] | None = None, *, kind: str = "slider", more: bool = False
+    name: str,
+    label: str,
+    values: list,
+    labels: list[str] | None = None,
+    *,
+    kind: str = "slider",
+    more: bool = False,
+    when: tuple[str, list] | None = None,
 ) -> dict:
-    """One control: the values that it can take, and how each is said. kind "slider" or "choice"."""
+    """One control: the values that it can take, and how each is said.
+
+    kind "slider" or "choice" sets one of the values, "many" a list of some of them. `more`: behind "More". `when`
+    (another control, [values]): shown only while the other has one of these values.
+    """
     said = labels or [f"{value:,}" if isinstance(value, int | float) else str(value) for value in values]
-    return {"name": name, "label": label, "values": values, "labels": said, "kind": kind, "more": more}
+    return {"name": name, "label": label, "values": values, "labels": said, "kind": kind, "more": more, "when": when}
 
 
 class View(anywidget.AnyWidget):
@@ -44,7 +55,9 @@ class View(anywidget.AnyWidget):
         unknown = set(state) - set(self.state)
         if unknown:
             raise ValueError(f"no control is called {', '.join(sorted(unknown))}; there are {', '.join(self.state)}")
-        self.state = self.settle(self.state, self.state | state) if state else self.state
+        # what a choice stands for first, then what was asked for by name
+        settled = self.settle(self.state, self.state | state)
+        self.state = self.settle(settled, settled | state)
         self._refresh()
         self.observe(self._on_state, "state")
 

@@ -56,14 +56,14 @@ class RoPEView(View):
             [
                 control("start", "Starting point", [*STARTS], kind="choice"),
                 control("method", "Method", [*METHODS], kind="choice"),
-                control("factor", "Factor", FACTORS),
+                control("factor", "Factor", FACTORS, when=("method", ["position interpolation", "NTK", "YaRN"])),
                 control("length", "Length of the text, tokens", sorted(LENGTHS)),
                 control("trained", "Trained length, tokens", LENGTHS[:-1], more=True),
                 control("theta", "Theta", THETAS, more=True),
-                control("abf_theta", "Theta after ABF", THETAS, more=True),
+                control("abf_theta", "Theta after ABF", THETAS, more=True, when=("method", ["ABF"])),
                 control("dim", "Dimensions that turn", [32, 64, 128], more=True),
-                control("beta_fast", "beta_fast, turns", BETAS, more=True),
-                control("beta_slow", "beta_slow, turns", BETAS, more=True),
+                control("beta_fast", "beta_fast, turns", BETAS, more=True, when=("method", ["YaRN"])),
+                control("beta_slow", "beta_slow, turns", BETAS, more=True, when=("method", ["YaRN"])),
             ],
         )
         first = next(iter(STARTS))

@@ -9,6 +9,7 @@ export { area, line } from "d3-shape";
 export { select };
 
 // Okabe and Ito; the families' colours are those of lmlab/figures/theme.py
+export const FAMILIES = { "GPT-OSS": "#0072B2", Qwen3: "#E69F00", DeepSeek: "#009E73" };
 export const COLOURS = { before: "#666666", now: "#0072B2", unseen: "#D55E00", kept: "#009E73", accent: "#E69F00" };
 
 const STYLE = `
@@ -17,10 +18,18 @@ const STYLE = `
 .lmlab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 6px 18px; }
 .lmlab label { display: flex; flex-direction: column; font-weight: 600; }
 .lmlab label output { font-weight: 400; }
-.lmlab input, .lmlab select { width: 100%; font: inherit; color: inherit; background: var(--jp-layout-color1, #fff);
+.lmlab input, .lmlab label select { width: 100%; font: inherit; font-weight: 400; color: inherit; background: var(--jp-layout-color1, #fff);
   accent-color: #0072B2; }
 .lmlab :focus-visible { outline: 3px solid #E69F00; outline-offset: 1px; }
 .lmlab details { margin: 6px 0; }
+.lmlab .many { grid-column: 1 / -1; margin: 0; }
+.lmlab fieldset { display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); margin: 4px 0; }
+.lmlab fieldset label { display: block; font-weight: 400; }
+.lmlab fieldset input { width: auto; margin-right: 6px; }
+.lmlab [hidden] { display: none; }
+.lmlab table { border-collapse: collapse; margin: 8px 0; }
+.lmlab th, .lmlab td { text-align: right; padding: 3px 12px 3px 0; border-bottom: 1px solid #8886; white-space: nowrap; }
+.lmlab th:first-child { text-align: left; }
 .lmlab summary { cursor: pointer; font-weight: 600; }
 .lmlab p { margin: 6px 0; }
 .lmlab .problem { color: var(--jp-error-color0, #B00020); font-weight: 600; }
@@ -55,8 +64,8 @@ export function add(parent, tag, attributes = {}, text = "") {
   return node;
 }
 
-// The controls that Python lists in the trait `controls`: {name, label, kind: "slider" | "choice", values, labels, more}.
-// Each writes its value into the trait `state`; values and their labels come from Python, nothing is computed here.
+// The controls that Python lists in the trait `controls`: {name, label, kind: "slider" | "choice" | "many", values, labels,
+// more, when}. Each writes its value into the trait `state`; values and their labels come from Python.
 export function controls(parent, model) {
   const specs = model.get("controls");
   const sight = add(parent, "div", { class: "controls" });
@@ -66,33 +75,62 @@ export function controls(parent, model) {
     add(details, "summary", {}, "More");
     more = add(details, "div", { class: "controls" });
   }
-  const refreshers = specs.map((spec) => control(spec.more ? more : sight, spec, model));
-  const refresh = () => refreshers.forEach((one) => one());
+  const made = specs.map((spec) => (spec.kind === "many" ? boxes : control)(spec.more ? more : sight, spec, model));
+  const refresh = () => {
+    const state = model.get("state");
+    specs.forEach(({ name, when }, i) => {
+      made[i].node.hidden = Boolean(when) && !when[1].includes(state[when[0]]);
+      made[i].show(state[name]);
+    });
+  };
   model.on("change:state", refresh);
   refresh();
 }
 
+const put = (model, name, value) => {
+  model.set("state", { ...model.get("state"), [name]: value });
+  model.save_changes();
+};
+
 function control(parent, spec, model) {
-  const label = add(parent, "label", {}, spec.label);
-  const input = add(label, spec.kind === "choice" ? "select" : "input", { "data-control": spec.name });
-  const output = spec.kind === "choice" ? null : add(label, "output");
+  const node = add(parent, "label", {}, spec.label);
+  const input = add(node, spec.kind === "choice" ? "select" : "input", { "data-control": spec.name });
+  const output = spec.kind === "choice" ? null : add(node, "output");
   if (spec.kind === "choice") {
     spec.labels.forEach((text, i) => add(input, "option", { value: i }, text));
   } else {
     Object.assign(input, { type: "range", min: 0, max: spec.values.length - 1, step: 1 });
   }
-  input.addEventListener("input", () => {
-    model.set("state", { ...model.get("state"), [spec.name]: spec.values[Number(input.value)] });
-    model.save_changes();
-  });
-  return () => {
-    const i = spec.values.indexOf(model.get("state")[spec.name]);
+  input.addEventListener("input", () => put(model, spec.name, spec.values[Number(input.value)]));
+  const show = (value) => {
+    const i = spec.values.indexOf(value);
     input.value = i;
     if (output) {
       output.textContent = spec.labels[i];
       input.setAttribute("aria-valuetext", spec.labels[i]);
     }
   };
+  return { node, show };
+}
+
+// Any of the values, as check boxes in a fold that says which are chosen.
+function boxes(parent, spec, model) {
+  const node = add(parent, "details", { class: "many" });
+  const heading = add(node, "summary");
+  const set = add(node, "fieldset", { "data-control": spec.name });
+  add(set, "legend", {}, spec.label);
+  const inputs = spec.labels.map((text, i) => {
+    const label = add(set, "label");
+    const input = add(label, "input", { type: "checkbox", "data-control": spec.name, "data-value": i });
+    label.append(text);
+    return input;
+  });
+  set.addEventListener("input", () => put(model, spec.name, spec.values.filter((_, i) => inputs[i].checked)));
+  const show = (chosen) => {
+    spec.values.forEach((value, i) => { inputs[i].checked = chosen.includes(value); });
+    heading.textContent = `${spec.label}: ${spec.labels.filter((_, i) => inputs[i].checked).join(", ") || "none"}`;
+  };
+  return { node, show };
 }
 
 // The text that says what the picture shows, below it and read aloud when it changes; and a line for what went wrong.
@@ -115,6 +153,21 @@ export function drawing(node, model, draw) {
   };
   model.on("change:version", refresh);
   refresh();
+}
+
+// Rows of text that Python wrote; the first of a row names it. What does not fit scrolls, by keyboard too.
+export function table(parent, label) {
+  const frame = add(parent, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label });
+  const node = add(frame, "table");
+  return ({ columns, rows }) => {
+    node.replaceChildren();
+    const head = add(add(node, "thead"), "tr"), body = add(node, "tbody");
+    columns.forEach((text) => add(head, "th", { scope: "col" }, text));
+    rows.forEach((row) => {
+      const line = add(body, "tr");
+      row.forEach((text, i) => add(line, i ? "td" : "th", i ? {} : { scope: "row" }, text));
+    });
+  };
 }
 
 // On a narrow screen the picture keeps a readable size and scrolls, by keyboard too.
@@ -141,4 +194,14 @@ export function axes(picture, { x, y, left, bottom, xLabel, yLabel, xTicks, yTic
   const [x0, x1] = x.range(), [y0, y1] = y.range();
   name("x-name", xLabel, (x0 + x1) / 2, bottom + 38, 0);
   name("y-name", yLabel, left - 52, (y0 + y1) / 2, -90);
+}
+
+// Places for labels on a line: as near to `wanted` as can be, at least `gap` apart, between `low` and `high`.
+export function apart(wanted, gap, low, high) {
+  const order = wanted.map((_, i) => i).sort((a, b) => wanted[a] - wanted[b]), placed = [];
+  order.forEach((i, k) => { placed[i] = k ? Math.max(wanted[i], placed[order[k - 1]] + gap) : Math.max(wanted[i], low); });
+  for (let k = order.length - 1, limit = high; k >= 0; k--, limit -= gap) {
+    placed[order[k]] = Math.min(placed[order[k]], limit);
+  }
+  return placed;
 }
