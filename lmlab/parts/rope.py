@@ -149,7 +149,7 @@ class RoPEConfig:
 
     def inverse_frequencies(self, dim: int) -> torch.Tensor:
         """Radians per position of each pair, float32, on the CPU. (dim/2,)"""
-        return _inverse_frequencies(self, dim)
+        return _inverse_frequencies(self, dim).clone()  # the caller's own, to change as it likes
 
     def build(self, dim: int) -> "RoPE":
         return RoPE(self, dim)

@@ -9,8 +9,8 @@ from lmlab.families import PRESETS
 from lmlab.figures.theme import family
 from lmlab.measure.memory import (
     GB,
-    cache_bytes,
     cache_by_kind,
+    cache_bytes,
     kind,
     longest_text,
     released_format,

@@ -70,10 +70,8 @@ def test_after_every_seeded_move_the_view_says_what_measure_says():
     rng, view, summaries, refused = random.Random(0), CacheView(), [], 0
     for _ in range(200):
         spec = rng.choice(view.controls)
-        if spec["kind"] == "many":
-            value = rng.sample(spec["values"], rng.randint(0, 5))
-        else:
-            value = rng.choice(spec["values"])
+        many = spec["kind"] == "many"
+        value = rng.sample(spec["values"], rng.randint(0, 5)) if many else rng.choice(spec["values"])
         view.state = view.state | {spec["name"]: value}
         if view.problem:
             refused += 1

@@ -1,0 +1,94 @@
+"""What an exercise is: a model solution, the real part that it must equal, and the mistakes that people make.
+
+A mistake is a mutation of the solution: text of it replaced by other text. So each can be run, told from the others,
+and tested: it must give another result than the solution.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`says` completes "your result is what one gets ...". `swaps`: text of the solution -> text in its place."""
+
+    says: str
+    swaps: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """`probes` gives the arguments on which answers are compared; `truth` the result, from lmlab's own parts.
+
+    difficulty and importance run from 1 to 5. `after` is for the reader whose answer is right.
+    """
+
+    number: str
+    title: str
+    difficulty: int
+    importance: int
+    minutes: int
+    solution: Callable
+    truth: Callable
+    probes: Callable[[], list[tuple]]
+    mistakes: tuple[Mistake, ...]
+    hints: tuple[str, ...]
+    after: str
+    tolerance: float = 1e-4
+
+    @cached_property
+    def source(self) -> str:
+        """The solution's text, without its decorator."""
+        text = textwrap.dedent(inspect.getsource(self.solution))
+        node = ast.parse(text).body[0]
+        return "\n".join(text.splitlines()[node.lineno - 1 :])
+
+    def mutant(self, *mistakes: Mistake) -> Callable | None:
+        """The solution with these mistakes in it; None where they concern the same text."""
+        source = self.source
+        for mistake in mistakes:
+            for old, new in mistake.swaps.items():
+                if source.count(old) != 1:
+                    return None
+                source = source.replace(old, new)
+        names = dict(self.solution.__globals__)
+        exec(compile(source, f"<{self.number} with a mistake>", "exec"), names)
+        return names[self.solution.__name__]
+
+    @property
+    def header(self) -> str:
+        stars = f"difficulty {self.difficulty} of 5, importance {self.importance} of 5"
+        return f"**{self.number} {self.title}** ({stars}, about {self.minutes} minutes)"
+
+
+def exercise(number: str, title: str, *, mistakes: dict[str, dict[str, str]], hints: Iterable[str], **fields: Any):
+    """Makes an Exercise of the function below it, which is the model solution. `mistakes`: says -> swaps."""
+
+    def make(solution: Callable) -> Exercise:
+        return Exercise(
+            number=number,
+            title=title,
+            solution=solution,
+            mistakes=tuple(Mistake(says, swaps) for says, swaps in mistakes.items()),
+            hints=tuple(hints),
+            **fields,
+        )
+
+    return make
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A question to answer before one looks. `choices`: each answer -> what to say to who chose it; `right` is one of
+    them; `answer` computes the sentence that is revealed."""
+
+    number: str
+    question: str
+    choices: dict[str, str]
+    right: str
+    answer: Callable[[], str]

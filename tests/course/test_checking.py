@@ -1,0 +1,112 @@
+"""check: what it says to each kind of answer; hint and solution."""
+
+import pytest
+import torch
+
+from lmlab.course import check, hint, solution
+from lmlab.course.catalogue import exercise
+from lmlab.parts.rope import RoPEConfig
+
+
+def right(theta, dim):
+    return RoPEConfig(rope_theta=theta).inverse_frequencies(dim)
+
+
+def not_yet(theta, dim): ...
+
+
+def to_do(theta, dim):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("mine", [None, ..., not_yet, to_do], ids=["None", "dots", "returns nothing", "to do"])
+def test_what_was_not_attempted_is_open_and_leaves_no_trace(mine, record_file):
+    verdict = check("03.1", mine)
+    assert verdict.right is None and "03.1 is open" in str(verdict)
+    assert not record_file.exists()
+
+
+def test_a_right_answer():
+    verdict = check("03.1", right)
+    assert repr(verdict) == verdict._repr_markdown_()
+    assert verdict.right is True and verdict._repr_markdown_().startswith("**03.1: right.** The real one is")
+
+
+def test_the_shape_is_named():
+    assert "The shape is (63,), where (64,) is expected." in str(check("03.1", lambda *a: right(*a)[1:]))
+    turned = exercise("05.2").solution
+    says = str(check("05.2", lambda *a: turned(*a).T))
+    assert "The shape is (16, 8), where (8, 16) is expected: the last two dimensions have changed places." in says
+
+
+def test_a_factor_is_named():
+    assert "Every value is 3 times what it should be" in str(check("03.1", lambda *a: 3 * right(*a)))
+
+
+def test_a_number_that_no_mistake_gives():
+    assert "1 is not right; 2 is expected. No known mistake gives this." in str(check("05.5", lambda *a: 1))
+
+
+def test_an_unknown_mistake_is_located():
+    def bumped(theta, dim):
+        return right(theta, dim) + 0.5 * (torch.arange(dim // 2) == 2)
+
+    says = str(check("03.1", bumped))
+    assert "63 of 64 values agree; the first that does not, at [2], is 1.24989, where 0.749894 is expected" in says
+
+
+def test_not_a_number_is_named():
+    assert "99 of 99 values are not a number" in str(check("03.1", lambda *a: right(*a) / 0 * 0))
+
+
+def test_an_exception_is_reported_with_its_line():
+    def broken(theta, dim):
+        return torch.ones(2) @ torch.ones(3)
+
+    says = str(check("03.1", broken))
+    assert "It raises RuntimeError in the line `return torch.ones(2) @ torch.ones(3)`" in says
+    assert "It was called with 10000.0, 128" in says
+    assert "(5, 10), (5,), (5,)" in str(check("03.2", lambda x, positions, inv_freq: 1 / 0))
+
+
+@pytest.mark.parametrize(("mine", "says"), [(lambda *a: "text", "It is a str"), (lambda *a: {}, "It is a dict")])
+def test_other_things_than_numbers_are_named(mine, says):
+    assert says in str(check("03.1", mine))
+
+
+def test_a_result_in_place_of_the_function():
+    assert "Give the function itself: check('03.1', frequencies)." in str(check("03.1", torch.ones(64)))
+
+
+def test_an_answer_that_changes_what_it_is_given_hurts_nobody():
+    def rotates_in_place(x, positions, inv_freq):
+        turned = exercise("03.2").solution(x, positions, inv_freq)
+        x.zero_()
+        positions.zero_()
+        return turned
+
+    assert check("03.2", rotates_in_place).right is True
+    assert check("03.2", exercise("03.2").solution).right is True
+
+
+def test_answers_that_need_gradients_pass():
+    assert check("03.1", lambda *a: right(*a).requires_grad_()).right is True
+
+
+def test_hints_come_one_by_one_and_begin_again():
+    asked = exercise("05.4")
+    seen = [str(hint("05.4")) for _ in range(len(asked.hints) + 1)]
+    assert [asked.hints[i % len(asked.hints)] in text for i, text in enumerate(seen)] == [True] * len(seen)
+    assert seen[0].startswith("05.4, hint 1 of 3: ") and seen[0] == seen[-1]
+
+
+def test_the_solution_is_shown_without_its_decorator():
+    shown = solution("03.4")._repr_markdown_()
+    assert "```python\ndef to_half_split(x):\n" in shown and "@exercise" not in shown
+    assert "difficulty 2 of 5, importance 3 of 5" in shown
+
+
+@pytest.mark.parametrize("call", [lambda: check("9.9", 1), lambda: hint("9.9"), lambda: solution("9.9")])
+def test_an_unknown_number_is_refused(call):
+    with pytest.raises(ValueError, match="there is no exercise '9.9'"):
+        call()

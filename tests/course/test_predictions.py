@@ -1,0 +1,56 @@
+"""A guess is noted before anything is revealed; what is revealed, and what is said of each answer, is so."""
+
+import pytest
+
+import lmlab
+from lmlab.course import catalogue, predict
+from lmlab.course.record import read
+from lmlab.measure import memory
+from lmlab.measure.rope import hands
+from lmlab.parts.rope import RoPEConfig
+
+PREDICTIONS = catalogue.predictions()
+
+
+@pytest.mark.parametrize("asked", PREDICTIONS, ids=lambda asked: asked.number)
+def test_each_answer_has_a_word(asked):
+    assert asked.right in asked.choices and len(asked.choices) >= 3
+    assert [says for choice, says in asked.choices.items() if choice != asked.right and not says] == []
+    assert asked.answer().startswith("Computed: ")
+
+
+@pytest.mark.parametrize("asked", PREDICTIONS, ids=lambda asked: asked.number)
+def test_noted_then_revealed_and_it_stays(asked):
+    view, right = predict(asked.number), [*asked.choices].index(asked.right)
+    assert asked.answer() not in view.summary and not read()["predictions"]
+    wrong = (right + 1) % len(asked.choices)
+    view.state = {"noted": wrong}
+    shown = view.summary
+    choice = [*asked.choices][wrong]
+    assert asked.answer() in shown and asked.choices[choice] in shown and choice in shown
+    assert read()["predictions"][asked.number]["guess"] == choice
+    view.state = {"noted": right}
+    assert view.summary == shown and view.state == {"noted": wrong}
+
+
+def test_the_right_one_is_said_to_be_right():
+    asked = PREDICTIONS[0]
+    view = predict(asked.number)
+    view.state = {"noted": [*asked.choices].index(asked.right)}
+    assert f"You noted {asked.right}: right." in view.summary and read()["predictions"][asked.number]["right"]
+
+
+def test_the_numbers_in_the_answers_of_lesson_03():
+    table = hands(RoPEConfig(rope_theta=10_000.0), 128, 4096)
+    assert int((table.trained_turns < 1).sum()) == 18 and round(table.turns.iloc[0]) == 652
+    assert round(table.wavelength.iloc[-1]) == 54_410
+    assert table.frequency.iloc[0] / table.frequency.iloc[1] == pytest.approx(1.15, abs=0.005)
+
+
+def test_the_numbers_in_the_answers_of_lesson_05():
+    config = lmlab.config("deepseek-v3")
+    assert config.num_hidden_layers == 61 and config.blocks[0].attention.num_attention_heads == 128
+    for numbers, gigabytes in ((40_960, 655), (1024, 16.4), (576, 9.2), (512, 8.2)):
+        assert 61 * 131_072 * numbers * 2 / 1e9 == pytest.approx(gigabytes, rel=0.005)
+    assert memory.cache_bytes_as_mha(config, 131_072) == 61 * 131_072 * 40_960 * 2
+    assert 128 * (192 + 128) == 40_960 and 2 * 4 * 128 == 1024
