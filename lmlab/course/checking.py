@@ -4,6 +4,7 @@ import itertools
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,9 +93,9 @@ def diagnosis(asked: Exercise, answers: list[torch.Tensor], expected: list[torch
     """The known mistake, or two of them, that give these answers; else where the answers differ."""
     for n in (1, 2):
         for mistakes in itertools.combinations(asked.mistakes, n):
-            mutant = asked.mutant(*mistakes)
-            if mutant and agree(answers, results(asked, mutant), asked.tolerance):
-                return f"Your result is what one gets {', and '.join(mistake.says for mistake in mistakes)}."
+            with suppress(Exception):  # some mistakes cannot be made together
+                if agree(answers, results(asked, asked.mutant(*mistakes)), asked.tolerance):
+                    return f"Your result is what one gets {', and '.join(mistake.says for mistake in mistakes)}."
     return difference(answers, expected, asked.tolerance)
 
 

@@ -48,13 +48,15 @@ class Exercise:
         node = ast.parse(text).body[0]
         return "\n".join(text.splitlines()[node.lineno - 1 :])
 
-    def mutant(self, *mistakes: Mistake) -> Callable | None:
-        """The solution with these mistakes in it; None where they concern the same text."""
+    def mutant(self, *mistakes: Mistake) -> Callable:
+        """The solution with these mistakes in it. ValueError where they concern the same text."""
         source = self.source
         for mistake in mistakes:
             for old, new in mistake.swaps.items():
                 if source.count(old) != 1:
-                    return None
+                    raise ValueError(
+                        f"{old!r} stands {source.count(old)} times in the solution of {self.number}, not once"
+                    )
                 source = source.replace(old, new)
         names = dict(self.solution.__globals__)
         exec(compile(source, f"<{self.number} with a mistake>", "exec"), names)

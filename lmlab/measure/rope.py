@@ -1,7 +1,10 @@
-"""RoPE's clock hands: how fast each pair of dimensions turns, and which reach angles that training never showed."""
+"""RoPE's clock hands: how fast each pair of dimensions turns, which reach angles that training never showed, and what a
+score sees of two positions."""
 
 import math
 from typing import TYPE_CHECKING
+
+import torch
 
 from lmlab.parts.rope import RoPEConfig, YaRN
 
@@ -46,3 +49,25 @@ def hands(
             "unseen": ((trained_turns < 1) & further).numpy(),
         }
     ).rename_axis("pair")
+
+
+def score_by_distance(
+    q: torch.Tensor, k: torch.Tensor, rope: RoPEConfig, distances: torch.Tensor, starts: list[int]
+) -> "pd.DataFrame":
+    """q . k after RoPE, for the query at each of `starts` and the key that many places before it.
+
+    q, k (D,). One row per distance, one column per start. RoPE promises that the columns are equal; what keeps them
+    from it is the rounding of the angles, which grow with the position.
+    """
+    import pandas as pd
+
+    turn = rope.build(q.shape[-1])
+
+    def at(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return turn.rotate(x, *turn(positions[None]))[0, 0]  # (S, D)
+
+    columns = {
+        f"{start:,}": (at(q, torch.full_like(distances, start)) * at(k, start - distances)).sum(-1).tolist()
+        for start in starts
+    }
+    return pd.DataFrame(columns, index=pd.Index(distances.tolist(), name="distance"))

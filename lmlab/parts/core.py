@@ -18,15 +18,16 @@ from torch import nn
 def attention(q, k, v, mask, sinks, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The definition: out and weights."""
     batch, _, length, _ = q.shape
-    q = q.unflatten(1, (k.shape[1], -1))  # (B, K, H/K, T, D)
-    scores = q @ k.unsqueeze(2).transpose(-1, -2) * scale  # (B, K, H/K, T, S)
+    # the query heads of one key/value head stand one below the other: one product, and no copies of its keys
+    q = q.reshape(batch, k.shape[1], -1, q.shape[-1])  # (B, K, H/K T, D)
+    scores = (q @ k.transpose(-1, -2) * scale).unflatten(2, (-1, length))  # (B, K, H/K, T, S)
     # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
     scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min).float()
     if sinks is not None:
         sink = sinks.float().reshape(1, k.shape[1], -1, 1, 1).expand(batch, -1, -1, length, 1)  # (B, K, H/K, T, 1)
         scores = torch.cat((scores, sink), dim=-1)  # (B, K, H/K, T, S + 1)
     weights = scores.softmax(dim=-1).to(v.dtype)[..., : k.shape[2]]  # (B, K, H/K, T, S)
-    out = weights @ v.unsqueeze(2)  # (B, K, H/K, T, D')
+    out = (weights.flatten(2, 3) @ v).unflatten(2, (-1, length))  # (B, K, H/K, T, D')
     return out.flatten(1, 2), weights.flatten(1, 2)  # (B, H, T, D'), (B, H, T, S)
 
 
@@ -48,16 +49,16 @@ class FusedAttention(nn.Module):
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
+        if q.shape[-2] == 1:  # one query: the kernel would copy the keys of MLA's one head for every query head
+            return attention(q, k, v, mask, sinks, self.scale)[0], None
         if sinks is None:
             return self.kernel(q, k, v, mask), None
-        if q.shape[-2] == 1:  # one query: joining a sink to every key costs more than the definition
-            return attention(q, k, v, mask, sinks, self.scale)[0], None
         return self.with_sinks(q, k, v, mask, sinks), None
 
     def kernel(self, q, k, v, mask):
-        """PyTorch's; the fast one on a CPU wants values as wide as keys, which pays for more than one query."""
+        """PyTorch's; the fast one on a CPU wants values as wide as keys."""
         width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
-        if q.shape[-2] > 1 and width < k.shape[-1]:
+        if width < k.shape[-1]:
             v = F.pad(v, (0, k.shape[-1] - width))  # (B, K, S, D)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
         return out[..., :width]  # (B, H, T, D')

@@ -23,9 +23,7 @@ def test_the_solution_is_right(exercise):
 
 @pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
 def test_a_mistake_is_caught_and_named(exercise, mistake):
-    mutant = exercise.mutant(mistake)
-    assert mutant is not None, "its text must stand in the solution exactly once"
-    assert judge(exercise, mutant) == (False, f"Your result is what one gets {mistake.says}.")
+    assert judge(exercise, exercise.mutant(mistake)) == (False, f"Your result is what one gets {mistake.says}.")
 
 
 def test_mistakes_can_be_told_apart(exercise):
@@ -37,10 +35,10 @@ def test_mistakes_can_be_told_apart(exercise):
 def test_two_mistakes_at_once_are_named(exercise):
     pairs = 0
     for pair in itertools.combinations(exercise.mistakes, 2):
-        mutant = exercise.mutant(*pair)
-        if mutant is None:
+        try:
+            right, says = judge(exercise, exercise.mutant(*pair))
+        except ValueError:  # both concern the same text
             continue
-        right, says = judge(exercise, mutant)
         if right or "It raises" in says:  # some two mistakes undo each other, or cannot be made together
             continue
         pairs += 1
