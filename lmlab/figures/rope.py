@@ -40,10 +40,17 @@ def score_by_distance(scores: "pd.DataFrame", message: str = "") -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(9, 4.2))
         for i, (name, (marker, colour)) in enumerate(zip(scores.columns, MARKS, strict=False)):
-            # the first as a line, the others as marks upon it
-            look = {"marker": marker, "markevery": (3 * i, 9), "markersize": 9 - i, "linestyle": "none" if i else "-"}
+            # the first is a line, the others are marks upon it
+            line, fill = ("none", "none") if i else ("-", "full")
             axes.plot(
-                scores.index, scores[name], color=colour, label=str(name), fillstyle="none" if i else "full", **look
+                scores.index,
+                scores[name],
+                linestyle=line,
+                marker=marker,
+                markevery=(2 * i, 8),
+                fillstyle=fill,
+                color=colour,
+                label=name,
             )
         axes.set(title="One query, one key, moved apart", xlabel="distance, tokens", ylabel="score")
         axes.legend(title="the query stands at")

@@ -1,11 +1,13 @@
-"""What the two forms of multi-head latent attention cost: arithmetic against bytes, for one layer."""
+"""What the two forms of multi-head latent attention cost: arithmetic against bytes, counted and timed, for one layer."""
 
 from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.benchmark import Timer
 
 from lmlab.measure.flops import visible_pairs
-from lmlab.parts.mla import MLAConfig
+from lmlab.parts.masks import attention_mask
+from lmlab.parts.mla import MLAConfig, MultiHeadLatentAttention
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,3 +37,34 @@ def costs(attention: MLAConfig, queries: int, context: int, dtype: torch.dtype =
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["flops", "cache_bytes"])
     return table.assign(flops_per_byte=table.flops / table.cache_bytes)
+
+
+def seconds(module: MultiHeadLatentAttention, queries: list[int], context: int) -> "pd.DataFrame":
+    """The same three ways timed on this machine, in seconds (medians), for one layer: one row per number of queries,
+    after `context` cached tokens. The inputs are random: time does not depend on them."""
+    import pandas as pd
+
+    return pd.DataFrame.from_dict({n: _seconds(module, n, context) for n in queries}, orient="index")
+
+
+@torch.inference_mode()
+def _seconds(module: MultiHeadLatentAttention, queries: int, context: int) -> dict[str, float]:
+    config, keys = module.config, context + queries
+    heads, like = config.num_attention_heads, module.kv_b_proj.weight
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=like.dtype, device=like.device)
+
+    q_nope = random(1, heads, queries, config.qk_nope_head_dim)
+    q_rope = random(1, heads, queries, config.qk_rope_head_dim)
+    latents = random(1, 1, keys, config.cache_elements(1))
+    k, v = random(1, heads, keys, config.qk_head_dim), random(1, heads, keys, config.v_head_dim)
+    columns = torch.arange(keys, device=like.device)
+    mask = attention_mask(columns[context:], columns)
+    ways = {
+        "keys and values kept": lambda: module.core(torch.cat((q_nope, q_rope), dim=-1), k, v, mask),
+        "expanded": lambda: module.expanded(q_nope, q_rope, latents, mask),
+        "absorbed": lambda: module.absorbed(q_nope, q_rope, latents, mask),
+    }
+    times = (Timer("way()", globals={"way": way}).blocked_autorange(min_run_time=0.05) for way in ways.values())
+    return {name: time.median for name, time in zip(ways, times, strict=True)}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lmlab.configuration import ModelConfig
+from lmlab.parts.mla import MLAConfig
 from lmlab.parts.rope import RoPEConfig, YaRN
 
 if TYPE_CHECKING:
@@ -71,3 +73,28 @@ def score_by_distance(
         for start in starts
     }
     return pd.DataFrame(columns, index=pd.Index(distances.tolist(), name="distance"))
+
+
+def overview(configs: dict[str, ModelConfig], trained: dict[str, int]) -> "pd.DataFrame":
+    """One column per model: how it turns its queries and keys, and how many hands finish a turn within the length, in
+    tokens, that `trained` gives. The frequencies are those before any scaling."""
+    import pandas as pd
+
+    columns = {}
+    for name, config in configs.items():
+        attention = config.blocks[0].attention
+        latent = isinstance(attention, MLAConfig)
+        dim, rope = attention.qk_rope_head_dim if latent else attention.head_dim, attention.rope
+        table = hands(RoPEConfig(rope_theta=rope.rope_theta), dim, trained[name])
+        columns[name] = {
+            "dimensions of a query that turn": f"{dim} of {attention.qk_head_dim if latent else dim}",
+            "pairs": "neighbours (2i, 2i + 1)" if rope.interleaved else f"halves (i, i + {dim // 2})",
+            "theta": f"{rope.rope_theta:,.0f}",
+            "hands": len(table),
+            "a turn of the fastest, tokens": f"{table.wavelength.min():.1f}",
+            "a turn of the slowest, tokens": f"{table.wavelength.max():,.0f}",
+            "trained on, tokens": f"{trained[name]:,}",
+            "hands that finish a turn in training": int((table.turns >= 1).sum()),
+            "scaling in the configuration": type(rope.scaling).__name__ if rope.scaling else "none",
+        }
+    return pd.DataFrame(columns)
