@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from lmlab.course import catalogue
 from tests.repository import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -109,3 +110,32 @@ def test_ruff(command):
     ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "notebooks"]
     done = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def exercises(notebook) -> list[str]:
+    """The numbers that the notebook's cells check."""
+    return re.findall(r'check\("(\d\d\.\d+)"', "\n".join(map(source, code_cells(notebook))))
+
+
+def test_exercises_are_those_of_the_catalogue(path, notebook):
+    lesson = path.name[:2]
+    asked = [exercise for exercise in catalogue.exercises() if exercise.number.startswith(lesson)]
+    assert exercises(notebook) == [exercise.number for exercise in asked]
+    prose = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    cells = [source(cell) for cell in code_cells(notebook) if "exercise" in cell["metadata"].get("tags", [])]
+    for exercise, cell in zip(asked, cells, strict=True):
+        assert exercise.header in prose
+        first_line = exercise.source.splitlines()[0]
+        assert cell.startswith(first_line) and cell.endswith(
+            f'check("{exercise.number}", {exercise.solution.__name__})'
+        )
+
+
+def test_a_lesson_is_one_sitting(path, notebook):
+    prose = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    assert len(re.findall(r"\w[\w'.,-]*", prose)) <= 1800
+    if path.name[:2] in catalogue.LESSONS:
+        for heading in ("Predict", "Exercises", "Going further", "What this corrects", "Sources"):
+            assert f"## {heading}\n" in prose
+        at_path = prose.index("## Exercises"), prose.index("## Going further")
+        assert len(re.findall(r"^\*\*\d\d\.\d ", prose[slice(*at_path)], flags=re.MULTILINE)) == 3

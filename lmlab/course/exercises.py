@@ -90,6 +90,7 @@ class Prediction:
     them; `answer` computes the sentence that is revealed."""
 
     number: str
+    title: str
     question: str
     choices: dict[str, str]
     right: str

@@ -24,6 +24,7 @@ def _cache() -> str:
 
 share = Prediction(
     number="05.0",
+    title="The cache of 128 heads",
     question="DeepSeek-V3 has 128 heads and 61 layers. What does its cache take for 131,072 tokens, in 16 bits?",
     choices={
         "655 GB, 40,960 numbers a token and layer": "That is what 128 keys of 192 and 128 values of 128 numbers take.",

@@ -74,19 +74,20 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="minutes")
 
 
-def progress() -> "pd.DataFrame":
-    """One row per exercise and prediction: its title, whether it is right, and after how many tries. Kept in the file
-    that `lmlab.course.record.place()` names; delete it to start anew."""
+def progress(lesson: str = "") -> "pd.DataFrame":
+    """One row per exercise and prediction, of one lesson ("03") or of all: its title, whether it is right, and after
+    how many tries. Kept in the file that `lmlab.course.record.place()` names; delete it to start anew."""
     import pandas as pd
 
     found, rows = read(), []
     for prediction in catalogue.predictions():
         noted = found["predictions"].get(prediction.number, {})
         state = "open" if not noted else "right" if noted["right"] else f"guessed {noted['guess']}"
-        rows.append((prediction.number, "predict", prediction.question, state, int(bool(noted))))
+        rows.append((prediction.number, "prediction", prediction.title, state, int(bool(noted))))
     for exercise in catalogue.exercises():
         noted = found["exercises"].get(exercise.number, {})
         state = "right" if noted.get("right") else "tried" if noted else "open"
         rows.append((exercise.number, "exercise", exercise.title, state, noted.get("tries", 0)))
     columns = ["number", "kind", "title", "state", "tries"]
-    return pd.DataFrame(sorted(rows), columns=columns).set_index("number")
+    chosen = sorted(row for row in rows if row[0].startswith(lesson))
+    return pd.DataFrame(chosen, columns=columns).set_index("number")

@@ -21,6 +21,7 @@ def _unfinished() -> str:
 
 unfinished = Prediction(
     number="03.0",
+    title="Hands that never come round",
     question="Theta 10,000, 128 dimensions: 64 hands. How many of them do not finish one turn within 4,096 tokens?",
     choices={
         "none: 4,096 tokens are long": "The fastest hand turns 652 times; but each one is slower than the one before.",

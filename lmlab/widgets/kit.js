@@ -10,6 +10,8 @@ var kit=(()=>{var ne=Object.defineProperty;var Or=Object.getOwnPropertyDescripto
 .lmlab details { margin: 6px 0; }
 .lmlab .many { grid-column: 1 / -1; margin: 0; }
 .lmlab fieldset { display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); margin: 4px 0; }
+.lmlab .answers { grid-template-columns: 1fr; gap: 4px; }
+.lmlab button { font: inherit; padding: 4px 12px; }
 .lmlab fieldset label { display: block; font-weight: 400; }
 .lmlab fieldset input { width: auto; margin-right: 6px; }
 .lmlab [hidden] { display: none; }

@@ -141,7 +141,7 @@ COLUMNS = [
     "Weights, GB",
     "Cache, GB",
     "per token, kB",
-    "Left, GB",
+    "Left beside, GB",
     "Texts that fit",
     "Longest that fits, tokens",
 ]

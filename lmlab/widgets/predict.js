@@ -5,7 +5,7 @@ export default {
   render({ model, el }) {
     const { question, answers } = model.get("data"), group = `lmlab-question-${questions++}`;
     const node = kit.root(el, "A prediction");
-    const set = kit.add(node, "fieldset");
+    const set = kit.add(node, "fieldset", { class: "answers" });
     kit.add(set, "legend", {}, question);
     const inputs = answers.map((text, i) => {
       const label = kit.add(set, "label");

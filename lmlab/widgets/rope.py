@@ -33,12 +33,10 @@ def _start(preset: str, method: str, length: int, **changes) -> dict:
 
 
 STARTS = {
-    "GPT-OSS: YaRN x32 from 4,096": _start("gpt-oss-120b", "YaRN", 131_072),
-    "Qwen3, long stage: theta 10,000 to 1,000,000": _start(
-        "qwen3-235b-a22b", "ABF", 32_768, theta=10_000, trained=4096, factor=8
-    ),
-    "Qwen3, at inference: YaRN x4 from 32,768": _start("qwen3-235b-a22b", "YaRN", 131_072, trained=32_768, factor=4),
-    "DeepSeek-V3: YaRN x40 from 4,096": _start("deepseek-v3", "YaRN", 131_072),
+    "GPT-OSS: YaRN x32": _start("gpt-oss-120b", "YaRN", 131_072),
+    "Qwen3, long stage: ABF": _start("qwen3-235b-a22b", "ABF", 32_768, theta=10_000, trained=4096, factor=8),
+    "Qwen3, inference: YaRN x4": _start("qwen3-235b-a22b", "YaRN", 131_072, trained=32_768, factor=4),
+    "DeepSeek-V3: YaRN x40": _start("deepseek-v3", "YaRN", 131_072),
 }
 
 
@@ -112,7 +110,7 @@ def summary(state: dict, table) -> str:
     if most > 1.001:
         speeds = f"{kept} keep their speed, the slowest is slowed {most:.3g} times"
     return (
-        f"{len(table)} hands, theta {state['theta']:,}, {state['method']}: {speeds}. In training, on "
+        f"{len(table)} hands, theta {state['theta']:,}, method {state['method']}: {speeds}. In training, on "
         f"{state['trained']:,} tokens, {whole} finish a turn. On {state['length']:,} tokens, {unseen} reach angles "
         f"they never had. Wavelengths from {table.wavelength.min():.3g} to {table.wavelength.max():,.0f} tokens."
     )

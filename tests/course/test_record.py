@@ -42,6 +42,7 @@ def test_progress_lists_everything():
     table = progress()
     assert list(table.index) == sorted(table.index) and {"03.0", "03.6", "05.0", "05.6"} <= set(table.index)
     assert table.loc["03.1", "state"] == "right" and table.loc["03.2", "state"] == "tried"
+    assert list(progress("03").index) == [f"03.{i}" for i in range(7)]
     assert table.loc["03.0", "state"] == "guessed none" and table.loc["05.6", "state"] == "open"
 
 

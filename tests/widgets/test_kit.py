@@ -80,7 +80,7 @@ def test_every_control_can_say_every_state():
 
 def test_choosing_a_start_moves_the_controls_and_moving_one_keeps_the_others():
     view = RoPEView()
-    view.state = view.state | {"start": "Qwen3, long stage: theta 10,000 to 1,000,000"}
+    view.state = view.state | {"start": "Qwen3, long stage: ABF"}
     assert (view.state["method"], view.state["theta"], view.state["trained"]) == ("ABF", 10_000, 4096)
     view.state = view.state | {"factor": 64}
     assert view.state["method"] == "ABF" and view.state["factor"] == 64
