@@ -1,14 +1,16 @@
 # Everything the project is set up, tested and rebuilt with. `make` alone lists the targets.
 # Another Python: make lab PYTHON=python3.12. JupyterLab's own options: make lab LAB_FLAGS="--no-browser --port=9000".
+# Other walks: make fuzz SEEDS="4 5".
 PYTHON ?= python3
 VENV ?= .venv
 COLAB_VENV ?= .venv-colab
 LAB_FLAGS ?=
+SEEDS ?= 1 2 3
 NBVAL = --nbval-lax --nbval-cell-timeout=300 notebooks
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint units test-notebooks test-colab test-wheel notebooks picture kit bench clean
+.PHONY: help lab test lint units test-notebooks test-colab test-wheel fuzz notebooks picture kit bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,18 +36,25 @@ test-colab: $(COLAB_VENV)/test.stamp  ## Run every notebook again under Colab's 
 test-wheel: $(VENV)/test.stamp  ## Build the wheel and use it outside the repository
 	$(VENV)/bin/python -m pytest -q -m wheel
 
+fuzz: $(VENV)/test.stamp  ## Long walks through every view, by keyboard in JupyterLab and in Python
+	$(VENV)/bin/python -m pytest -q tests/widgets
+	for seed in $(SEEDS); do \
+		LMLAB_REQUIRE_BROWSER=1 LMLAB_MOVES=200 LMLAB_SEED=$$seed $(VENV)/bin/python -m pytest -q -n 2 -k walk tests/browser \
+			|| exit 1; \
+	done
+
 notebooks: $(VENV)/test.stamp  ## Execute every notebook in place, with outputs, without widget state
 	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(VENV)/bin/ruff format notebooks
 
 picture: $(VENV)/test.stamp  ## Draw the README's picture again
-	$(VENV)/bin/python docs/overview.py
+	PYTHONPATH=. $(VENV)/bin/python docs/overview.py
 
 kit:  ## Bundle lmlab/widgets/kit.js again from its source (needs Node)
 	cd lmlab/widgets/kit && npm install --no-fund --no-audit --no-package-lock && npm run build
 
-bench: $(VENV)/test.stamp  ## Measure lmlab beside transformers
+bench: $(VENV)/test.stamp  ## Measure lmlab beside transformers, and how fast views answer
 	$(VENV)/bin/python -m benchmarks
 
 clean:  ## Remove the virtual environments, builds and caches

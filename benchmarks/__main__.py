@@ -1,6 +1,6 @@
 """Run every benchmark, or those named, and print a table of ratios.
 
-python -m benchmarks [decode] [training] [startup] [--repeats 5] [--threads 1] [--csv table.csv]
+python -m benchmarks [decode] [training] [startup] [views] [--repeats 5] [--threads 1] [--csv table.csv]
 """
 
 import argparse
@@ -11,10 +11,10 @@ from dataclasses import astuple, fields
 import torch
 import transformers
 
-from benchmarks import decode, startup, training
+from benchmarks import decode, startup, training, views
 from benchmarks.timing import Row
 
-BENCHMARKS = {"startup": startup.rows, "decode": decode.rows, "training": training.rows}
+BENCHMARKS = {"startup": startup.rows, "decode": decode.rows, "training": training.rows, "views": views.rows}
 
 
 def main() -> None:

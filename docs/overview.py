@@ -1,15 +1,18 @@
-"""Draws docs/overview.png, the picture of the README, from the full-scale configurations: `make picture`."""
+"""Draws docs/overview.png, the picture of the README: the cache view as JupyterLab shows it. `make picture`."""
 
+import io
+import tempfile
 from pathlib import Path
 
-import lmlab
-from lmlab.figures.memory import cache_by_length
-from lmlab.figures.theme import still
-from lmlab.measure import memory
+from PIL import Image
 
-MODELS = ("gpt-oss-120b", "qwen3-235b-a22b", "deepseek-v3")
+from tests.browser.lab import Page, cell, launched, server, write_notebook
 
-cache = memory.cache_by_length({name: lmlab.config(name) for name in MODELS}, [2**k for k in range(10, 18)])
-message = "117, 235 and 671 billion parameters; at 128K tokens the one in the middle needs the largest cache."
-picture = still(cache_by_length(cache, message), alt="")
-Path(__file__).with_name("overview.png").write_bytes(picture.png)
+with tempfile.TemporaryDirectory() as folder, launched() as browser:
+    write_notebook(Path(folder, "overview.ipynb"), cell("lmlab.widgets.memory.CacheView"))
+    with server(Path(folder)) as address, Page(browser, address, "overview.ipynb", height=1400, scale=2) as opened:
+        opened.dress("JupyterLab Light")
+        png = opened.view().screenshot()
+        assert not opened.faults, opened.faults
+# few colours, so that every later picture adds little to the repository
+Image.open(io.BytesIO(png)).quantize(64).save(Path(__file__).with_name("overview.png"), optimize=True)

@@ -4,7 +4,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks import decode, startup, training
+from benchmarks import decode, startup, training, views
+from tests.browser.lab import VIEWS, chromium
 
 
 def check(rows, expected: list[str]) -> None:
@@ -24,3 +25,10 @@ def test_training():
 
 def test_meta_build():
     check([startup._meta_build(repeats=1)], ["build and count deepseek-v3 on meta"])
+
+
+@pytest.mark.browser
+def test_views():
+    chromium()
+    rows = views.rows(presses=4, warm_up=1, names=VIEWS[:1])
+    check(rows, ["CacheView, single keys, key to picture", "CacheView, keys in a row, key to picture"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.lab import VIEWS, Page, cell, launched, server, write_notebook
 from tests.repository import ROOT, files
 
 pytestmark = pytest.mark.wheel
@@ -26,6 +27,13 @@ print(json.dumps({
     "presets": len(lmlab.presets()),
     "layers": lmlab.config("gpt-oss-20b").num_hidden_layers,
 }))
+"""
+
+OPEN = """
+import json
+from {0} import {1}
+view = {1}()
+print(json.dumps([view.summary, view._esm]))
 """
 
 
@@ -73,3 +81,32 @@ def test_wheel_works_outside_the_repository(python, tmp_path):
     assert seen["rows"] > 100
     assert seen["presets"] > 10
     assert seen["layers"] == 24
+
+
+@pytest.mark.parametrize("path", VIEWS)
+def test_wheel_opens_the_views_outside_the_repository(python, tmp_path, path):
+    summary, esm = json.loads(run(python, "-I", "-c", OPEN.format(*path.rsplit(".", 1)), cwd=tmp_path))
+    assert summary
+    assert "var kit=" in esm and "export default" in esm
+
+
+@pytest.mark.browser
+def test_wheel_draws_the_views_in_jupyterlab(python, tmp_path):
+    write_notebook(tmp_path / "views.ipynb", "import lmlab\nprint(lmlab.__file__)", *map(cell, VIEWS))
+    # JupyterLab's own pages, extensions and settings lie beside the dependencies, not in the new environment
+    beside = Path(sysconfig.get_path("data"))
+    names = {
+        "JUPYTERLAB_DIR": "share/jupyter/lab",
+        "JUPYTER_PATH": "share/jupyter",
+        "JUPYTER_CONFIG_PATH": "etc/jupyter",
+    }
+    environment = {name: str(beside / place) for name, place in names.items()}
+    with launched() as browser, server(tmp_path, python, environment) as address:
+        with Page(browser, address, "views.ipynb") as opened:
+            for number in range(len(VIEWS)):
+                view = opened.view(number)
+                assert view.locator(".summary").text_content()
+                assert view.locator("svg path").count()
+            imported = opened.page.locator(".jp-OutputArea-output pre").first.inner_text().strip()
+            assert Path(imported).is_relative_to(Path(python).parent.parent)
+            assert not opened.faults

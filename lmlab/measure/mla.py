@@ -1,4 +1,4 @@
-"""What the two forms of multi-head latent attention cost: arithmetic against bytes, counted and timed, for one layer."""
+"""What the two forms of multi-head latent attention cost in one layer: arithmetic and bytes, counted and timed."""
 
 from typing import TYPE_CHECKING
 

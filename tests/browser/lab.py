@@ -9,21 +9,54 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from tests.repository import ROOT
+
 REQUIRED = os.environ.get("LMLAB_REQUIRE_BROWSER") == "1"
+# every view by its import path, so that an interpreter other than this one can import it too
+VIEWS = ("lmlab.widgets.memory.CacheView", "lmlab.widgets.rope.RoPEView")
+
+
+def view_class(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def cell(path: str) -> str:
+    """The code of a notebook's cell that shows the view."""
+    module, _, name = path.rpartition(".")
+    return f"from {module} import {name}\n\n{name}()"
+
+
+def installed() -> str | None:
+    """The path of a Chromium, if there is one."""
+    return next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 
 
 def chromium() -> str:
     """The path of a Chromium; without one, a skip that is seen, or a failure where browsers are required."""
-    found = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+    found = installed()
     if found is None:
         reason = "no Chromium on the PATH: browser tests need one (Debian: apt-get install chromium)"
         pytest.fail(reason) if REQUIRED else pytest.skip(reason)
     return found
+
+
+@contextmanager
+def launched():
+    """A headless Chromium, as Playwright's browser."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield found
+        found.close()
 
 
 def free_port() -> int:
@@ -33,10 +66,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(root: Path):
-    """JupyterLab on a free port of this machine, with settings of its own; yields its address."""
+def server(root: Path, python: str | Path = sys.executable, environment: dict[str, str] | None = None):
+    """JupyterLab on a free port of this machine, with settings of its own; yields its address.
+
+    It and its kernels run in `python`. Of the variables named PYTHON... they see none but those in `environment`, by
+    default that which makes this checkout's lmlab the one that is imported.
+    """
     port, home = free_port(), root / ".home"
-    env = dict(os.environ, JUPYTER_PLATFORM_DIRS="1", PYTHONPATH=str(Path(__file__).parents[2]))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env |= {"PYTHONPATH": str(ROOT)} if environment is None else environment
+    env["JUPYTER_PLATFORM_DIRS"] = "1"
     folders = (
         "JUPYTER_CONFIG_DIR",
         "JUPYTER_DATA_DIR",
@@ -48,11 +87,15 @@ def server(root: Path):
     options = [
         *("--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={root}"),
         *("--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True"),
-        *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--ServerApp.terminals_enabled=False"),
+        *("--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False"),
     ]
+    # no question about news over the page, no look for a newer version
+    settings = home / "jupyter_config_dir/lab/user-settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     with open(root / "server.log", "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], env=env, stdout=log, stderr=log, start_new_session=True
+            [python, "-m", "jupyterlab", *options], cwd=root, env=env, stdout=log, stderr=log, start_new_session=True
         )
         try:
             address = f"http://127.0.0.1:{port}"
@@ -80,31 +123,70 @@ def _wait_for(address: str, process: subprocess.Popen, seconds: float = 60) -> N
 class Page:
     """One notebook, run from top to bottom; `faults` collects console errors, page errors and requests that left."""
 
-    NOISE = ("favicon", "ResizeObserver loop", "/lsp/", "/api/me")
+    NOISE = ("ResizeObserver loop",)  # JupyterLab's own layout, late by a frame
 
-    def __init__(self, browser, address: str, notebook: str, width: int = 1280, height: int = 800):
+    def __init__(self, browser, address: str, notebook: str, height: int = 800, scale: float = 1):
         self.faults: list[str] = []
-        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page = browser.new_page(viewport={"width": 1280, "height": height}, device_scale_factor=scale)
         self.page.set_default_timeout(30_000)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        self.page.on("websocket", lambda socket: self._check(socket.url.replace("ws", "http", 1)))
         self.page.route("**/*", self._route)
         self.address = address
         self.page.goto(f"{address}/doc/tree/{notebook}?reset")
         self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.page.close()
+
+    def view(self, number: int = 0):
+        """The view of that number on the page, once it is drawn."""
+        found = self.page.locator(".lmlab[data-version]").nth(number)
+        failed = self.page.locator(".jp-RenderedText", has_text="Error").first
+        found.or_(failed).first.wait_for()
+        assert not failed.count(), failed.inner_text()
+        return found
+
+    def unfold(self) -> None:
+        """Open all that is folded, by keyboard, so that every control in sight can have the focus."""
+        for summary in self.page.query_selector_all(".lmlab details:not([open], [hidden]) > summary"):
+            summary.focus()
+            self.page.keyboard.press("Enter")
+
+    def dress(self, theme: str) -> None:
+        """Change JupyterLab's theme, and wait until the splash that hides the change is gone."""
+        change = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+        self.page.evaluate(change, theme)
+        self.page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+    def drawn(self, version: int, where: str = "") -> None:
+        """Wait until the first view has drawn this version."""
+        drawn = "(version) => document.querySelector('.lmlab').dataset.version === version"
+        try:
+            self.page.wait_for_function(drawn, arg=str(version), timeout=10_000)
+        except Exception as error:
+            shown = self.view().get_attribute("data-version")
+            raise AssertionError(f"drawn is {shown}, not {version}; {self.faults}; {where}") from error
+
     def _console(self, message) -> None:
-        if message.type == "error" and not any(noise in message.text for noise in self.NOISE):
-            self.faults.append(f"console: {message.text}")
+        said = f"{message.text} {message.location['url']}"
+        if message.type == "error" and not any(noise in said for noise in self.NOISE):
+            self.faults.append(f"console: {said}")
+
+    def _check(self, url: str) -> bool:
+        stays = url.startswith((self.address, "data:", "blob:"))
+        if not stays:
+            self.faults.append(f"request left this machine: {url}")
+        return stays
 
     def _route(self, route) -> None:
-        url = route.request.url
-        if url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.faults.append(f"request left this machine: {url}")
-            route.abort()
+        route.continue_() if self._check(route.request.url) else route.abort()
 
 
 def write_notebook(path: Path, *cells: str) -> None:

@@ -34,7 +34,7 @@ const STYLE = `
 .lmlab th:first-child { text-align: left; }
 .lmlab summary { cursor: pointer; font-weight: 600; }
 .lmlab p { margin: 6px 0; }
-.lmlab .problem { color: var(--jp-error-color0, #B00020); font-weight: 600; }
+.lmlab .problem:not(:empty) { border-left: 4px solid #D55E00; padding-left: 8px; font-weight: 600; }
 .lmlab .scroll { overflow-x: auto; }
 .lmlab svg { min-width: 720px; max-width: 100%; height: auto; display: block; }
 .lmlab svg text { fill: currentColor; font: 13px system-ui, sans-serif; }

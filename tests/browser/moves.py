@@ -1,0 +1,47 @@
+"""What keys do to a view, known without a browser: the controls in sight, and the state that each key leads to."""
+
+import random
+from dataclasses import dataclass
+
+from lmlab.widgets.kit import View
+
+STEPS = {"slider": {"ArrowRight": 1, "ArrowLeft": -1}, "choice": {"ArrowDown": 1, "ArrowUp": -1}}
+
+
+@dataclass(frozen=True)
+class Move:
+    """Press `key` where the focus is on `selector`, inside the view: its state is then `state`."""
+
+    selector: str
+    key: str
+    state: dict
+
+
+def in_sight(view: View) -> list[dict]:
+    """The controls that the view shows in its state, once everything is unfolded."""
+    conditions = [(spec, spec.get("when")) for spec in view.controls]
+    return [spec for spec, when in conditions if not when or view.state[when[0]] in when[1]]
+
+
+def moves(spec: dict, state: dict) -> list[Move]:
+    """Every key of one control; at an end, one that changes nothing is among them."""
+    name, values, value = spec["name"], spec["values"], state[spec["name"]]
+    if spec["kind"] == "many":
+        return [
+            Move(
+                f'input[data-control="{name}"][data-value="{i}"]',
+                "Space",
+                state | {name: [one for one in values if (one in value) != (one == toggled)]},
+            )
+            for i, toggled in enumerate(values)
+        ]
+    at, last = values.index(value), len(values) - 1
+    return [
+        Move(f'[data-control="{name}"]', key, state | {name: values[min(max(at + step, 0), last)]})
+        for key, step in STEPS[spec["kind"]].items()
+    ]
+
+
+def choose(view: View, rng: random.Random) -> Move:
+    """Any control in sight, the one with many keys as likely as the others, then any of its keys."""
+    return rng.choice(moves(rng.choice(in_sight(view)), view.state))
