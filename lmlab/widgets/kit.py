@@ -44,7 +44,7 @@ class View(anywidget.AnyWidget):
     """
 
     controls = traitlets.List().tag(sync=True)
-    state = traitlets.Dict().tag(sync=True)
+    state = traitlets.Dict().tag(sync=True, echo_update=False)
     data = traitlets.Dict().tag(sync=True)
     summary = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)

@@ -17,6 +17,7 @@ export default {
     button.addEventListener("click", () => {
       const chosen = inputs.findIndex((input) => input.checked);
       if (chosen < 0) return inputs[0].focus();
+      if (model.get("state").noted !== null) return;
       model.set("state", { noted: chosen });
       model.save_changes();
     });
@@ -26,7 +27,8 @@ export default {
       if (noted === null) return;
       inputs[noted].checked = true;
       inputs.forEach((input) => { input.disabled = true; });
-      button.disabled = true;
+      button.setAttribute("aria-disabled", "true"); // a disabled one would lose the focus to JupyterLab
+      button.textContent = "Noted";
     });
   },
 };

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from lmlab.figures import memory, sizes, theme
+from lmlab.figures import memory, mla, rope, sizes, theme
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,31 @@ def test_the_look_stays_inside():
     before = dict(plt.rcParams)
     memory.bars(pd.Series({"qwen3-8b": 1.0}), title="t")
     assert dict(plt.rcParams) == before
+
+
+def test_wavelengths_tell_the_slow_hands_by_shape_too():
+    table = pd.DataFrame({"wavelength": [6.3, 60.0, 900.0], "trained_turns": [16.0, 1.7, 0.1]})
+    figure = rope.wavelengths(table, 100, message="one of three")
+    (axes,) = figure.axes
+    fast, slow, length = axes.lines
+    assert fast.get_ydata().tolist() == [6.3, 60.0] and slow.get_ydata().tolist() == [900.0]
+    assert fast.get_marker() != slow.get_marker() and set(length.get_ydata()) == {100}
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["2 hands that finish a turn", "1 hands that do not"]
+
+
+def test_scores_by_distance_are_one_line_and_marks_upon_it():
+    scores = pd.DataFrame({"10": [3.0, 2.0, 1.0], "1,000": [3.0, 2.0, 1.0]}, index=[0, 1, 2])
+    figure = rope.score_by_distance(scores)
+    first, second = figure.axes[0].lines
+    assert first.get_linestyle() == "-" and second.get_linestyle() == "None"
+    assert second.get_ydata().tolist() == [3.0, 2.0, 1.0] and first.get_marker() != second.get_marker()
+
+
+def test_forms_has_a_panel_for_each_table():
+    table = pd.DataFrame({"expanded": [9.0, 9.5], "absorbed": [1.0, 16.0]}, index=[1, 16])
+    figure = mla.forms({"counted": table, "measured": 2 * table}, message="they cross")
+    left, right = figure.axes
+    assert (left.get_title("left"), right.get_title("left")) == ("counted", "measured")
+    assert [line.get_ydata().tolist() for line in right.lines] == [[18.0, 19.0], [2.0, 32.0]]
+    assert len({line.get_marker() for line in left.lines}) == 2

@@ -5,7 +5,7 @@ import torch
 
 import lmlab
 from lmlab.measure import flops, memory
-from lmlab.measure.mla import costs
+from lmlab.measure.mla import costs, seconds
 
 V3 = lmlab.config("deepseek-v3")
 ATTENTION = V3.blocks[0].attention
@@ -41,3 +41,10 @@ def test_the_model_changes_form_where_the_costs_cross():
         return table.flops["absorbed"] < table.flops["expanded"]
 
     assert absorbing_pays(turn) and not absorbing_pays(turn + 1)
+
+
+def test_seconds_has_a_time_for_each_way():
+    module = lmlab.config("mini-deepseek-v3").blocks[0].attention.build(128)
+    table = seconds(module, [1, 3], context=5)
+    assert list(table.index) == [1, 3] and list(table.columns) == list(costs(module.config, 1, 5).index)
+    assert (table > 0).all(axis=None)

@@ -3,9 +3,13 @@
 import math
 
 import pytest
+import torch
+from transformers import AutoConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import lmlab
-from lmlab.measure.rope import hands
+from lmlab.families import to_hf
+from lmlab.measure.rope import hands, overview, score_by_distance
 from lmlab.parts.rope import ABF, PositionInterpolation, RoPEConfig, YaRN
 
 QWEN3 = RoPEConfig(rope_theta=10_000.0)
@@ -49,3 +53,38 @@ def test_columns_agree_with_each_other():
     assert (table.frequency * table.wavelength).tolist() == pytest.approx([2 * math.pi] * 32)
     assert table.turns.tolist() == pytest.approx((131_072 / table.wavelength).tolist())
     assert table.ramp.iloc[0] == 0 and table.ramp.iloc[-1] == 1 and table.ramp.is_monotonic_increasing
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "gpt-oss-120b", "deepseek-v3", "deepseek-v3.1", "deepseek-v2-lite"])
+def test_the_ramp_is_the_one_in_transformers_frequencies(name):
+    """transformers gives frequencies alone: kept / slowed / between says where on the ramp each stands."""
+    attention = lmlab.config(name).blocks[0].attention
+    width = getattr(attention, "qk_rope_head_dim", None) or attention.head_dim
+    config = AutoConfig.for_model(**to_hf(lmlab.config(name)))
+    config.head_dim = width
+    theirs = ROPE_INIT_FUNCTIONS["yarn"](config, "cpu")[0].double()
+    plain = attention.rope.rope_theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    factor = attention.rope.scaling.factor
+    ramp = (plain - theirs) / (plain - plain / factor)
+    assert hands(attention.rope, width, 4096).ramp.tolist() == pytest.approx(ramp.tolist(), abs=1e-6)
+
+
+def test_a_score_sees_only_the_distance():
+    q, k = torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
+    rope = RoPEConfig(rope_theta=100.0)
+    scores = score_by_distance(q, k, rope, torch.arange(7), [6, 50, 300])
+    assert list(scores.columns) == ["6", "50", "300"] and list(scores.index) == [*range(7)]
+    assert scores["50"].tolist() == pytest.approx(scores["6"].tolist(), abs=1e-4)
+    assert scores["300"].tolist() == pytest.approx(scores["6"].tolist(), abs=1e-3)
+    assert scores.iloc[0].tolist() == pytest.approx([float(q @ k)] * 3, abs=1e-5)
+    turned = rope.build(10)
+    key = turned.rotate(k, *(table[0, 0, 0] for table in turned(torch.tensor([[-4]]))))
+    assert scores["6"][4] == pytest.approx(float(q @ key), abs=1e-5), "the key four places before the query"
+
+
+def test_the_overview_of_the_lesson():
+    names = ("gpt-oss-120b", "qwen3-235b-a22b", "deepseek-v3")
+    table = overview({name: lmlab.config(name) for name in names}, dict(zip(names, (4096, 32_768, 4096), strict=True)))
+    assert table.loc["hands that finish a turn in training"].tolist() == [18, 40, 23]
+    assert table.loc["a turn of the slowest, tokens"].tolist() == ["649,409", "5,063,256", "47,117"]
+    assert table.loc["dimensions of a query that turn"].tolist() == ["64 of 64", "128 of 128", "64 of 192"]
