@@ -1,0 +1,1 @@
+"""Text whose probability is known: a small language of shapes, and the corpus written in it."""
