@@ -78,8 +78,8 @@ class ModelConfig:
 
 def as_gqa(config: ModelConfig, num_key_value_heads: int, sliding_window: int | None = None) -> ModelConfig:
     """The same model with grouped-query attention: this many key/value heads, and a window, where one is given, in
-    every second layer from the first, as in GPT-OSS. From MLA: heads as wide as its values. MHA is as many key/value
-    heads as there are query heads."""
+    every second layer from the first, as in GPT-OSS; without one, no layer slides. From MLA: heads as wide as its
+    values, and no latent for the queries. MHA is as many key/value heads as there are query heads."""
 
     def gqa(old: AttentionConfig, window: int | None) -> GQAConfig:
         if isinstance(old, MLAConfig):
@@ -103,7 +103,7 @@ def as_gqa(config: ModelConfig, num_key_value_heads: int, sliding_window: int | 
 
 def as_mla(config: ModelConfig, kv_lora_rank: int, qk_rope_head_dim: int) -> ModelConfig:
     """The same model with multi-head latent attention. From GQA: every head keeps its width as the part without RoPE,
-    and turns `qk_rope_head_dim` dimensions beside it; windows and sinks go."""
+    and rotates `qk_rope_head_dim` dimensions beside it; windows, sinks and QK-Norm go, queries have no latent."""
 
     def mla(old: AttentionConfig) -> MLAConfig:
         if isinstance(old, MLAConfig):
@@ -115,6 +115,7 @@ def as_mla(config: ModelConfig, kv_lora_rank: int, qk_rope_head_dim: int) -> Mod
             qk_rope_head_dim=qk_rope_head_dim,
             v_head_dim=old.head_dim,
             rope=old.rope,
+            attention_bias=old.attention_bias,
         )
 
     return config.with_parts(attention=mla)

@@ -13,7 +13,7 @@ ALL = facts.table()
 FULL_SCALE = [name for name in PRESETS if not name.startswith("mini-")]
 UNITS = {
     *("", "parameters", "tokens", "layers", "pairs", "values", "bits/parameter", "GB", "GiB", "steps", "sequences"),
-    *("H800 hours", "H100 hours", "USD", "nodes"),
+    *("H800 hours", "H100 hours", "USD", "nodes", "MiB", "TFLOPS", "TB/s"),
 }
 CORE = """vocab_size hidden_size num_hidden_layers intermediate_size num_attention_heads num_experts_per_tok rope_theta
     rms_norm_eps total_parameters""".split()

@@ -1,6 +1,5 @@
 """Where the lessons' exercises and predictions are found, by number: "05.2" is the second exercise of lesson 05."""
 
-import difflib
 from functools import cache
 from importlib import import_module
 
@@ -25,18 +24,18 @@ def predictions() -> list[Prediction]:
 
 
 def exercise(number: str) -> Exercise:
-    """ValueError names the nearest when there is no such exercise."""
+    """ValueError names those of the lesson when there is no such exercise."""
     return _find(Exercise, "exercise", number)
 
 
 def prediction(number: str) -> Prediction:
-    """ValueError names the nearest when there is no such prediction."""
+    """ValueError names those there are when there is no such prediction."""
     return _find(Prediction, "prediction", number)
 
 
 def _find(kind: type, word: str, number: str):
     found = _of(kind)
     if number not in found:
-        near = difflib.get_close_matches(str(number), [*found], n=2) or [*found]
-        raise ValueError(f"there is no {word} {number!r}; there is {', '.join(near)}")
+        lesson = [known for known in found if known.startswith(str(number)[:2])]
+        raise ValueError(f"there is no {word} {number!r}; there are {', '.join(lesson or found)}")
     return found[number]

@@ -1,5 +1,6 @@
 """check, hint, solution: an answer is compared with the real part, and a wrong one with the known mistakes."""
 
+import inspect
 import itertools
 import traceback
 from collections import Counter
@@ -8,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lmlab.course import record
@@ -24,8 +26,8 @@ class Verdict(Note):
 
 
 def check(number: str, mine: Any) -> Verdict:
-    """Compare an answer, a function or a value, with lmlab's own part. A wrong one is compared with the known mistakes,
-    one and two at a time, and the one found is named. Nothing is raised for a wrong answer or one not attempted.
+    """Compare a function with lmlab's own part. A wrong one is compared with the known mistakes, one and two at a time,
+    and the one found is named. Nothing is raised for a wrong answer or one not attempted.
 
     ValueError if there is no such exercise.
     """
@@ -63,51 +65,57 @@ def judge(asked: Exercise, mine: Any) -> tuple[bool | None, str]:
     """(right, what to say); right is None for an answer that was not attempted."""
     if mine is None or mine is ...:
         return None, "Write your answer in place of the dots, then run the cell again."
-    answers = []
-    if not callable(mine) and any(asked.probes()):
+    if not callable(mine):
         return False, f"Give the function itself: check({asked.number!r}, {asked.solution.__name__})."
-    for arguments in asked.probes():
+    probes, answers = asked.probes(), []
+    for arguments in probes:
         try:
-            answer = mine(*map(copied, arguments)) if callable(mine) else mine
+            answer = mine(*map(copied, arguments))
         except NotImplementedError:
             return None, "Write your answer in its place, then run the cell again."
         except Exception as error:
-            return False, raised(error, arguments)
+            return False, raised(asked, error, arguments)
         if answer is None or answer is ...:
             return None, "Your function returns nothing so far: write its body, and mind the `return`."
         answers.append(answer)
-    expected = results(asked, asked.truth)
+    expected = results(asked, asked.truth, probes)
     try:
-        answers = [number(answer) for answer in answers]
+        answers = [tensor(answer) for answer in answers]
         for answer, wanted in zip(answers, expected, strict=True):
             if answer.shape != wanted.shape:
-                raise Unlike(_shapes(answer, wanted))
+                raise Unlike(_shapes(asked, answer, wanted))
     except Unlike as error:
         return False, str(error)
-    if agree(answers, expected, asked.tolerance):
+    if agree(asked, answers, expected):
         return True, ""
-    return False, diagnosis(asked, answers, expected)
+    return False, known(asked, answers, probes) or difference(asked, answers, expected, probes)
 
 
-def diagnosis(asked: Exercise, answers: list[torch.Tensor], expected: list[torch.Tensor]) -> str:
-    """The known mistake, or two of them, that give these answers; else where the answers differ."""
+def known(asked: Exercise, answers: list[torch.Tensor], probes: list[tuple]) -> str:
+    """The known mistake, or two of them, that give these answers."""
     for n in (1, 2):
         for mistakes in itertools.combinations(asked.mistakes, n):
             with suppress(Exception):  # some mistakes cannot be made together
-                if agree(answers, results(asked, asked.mutant(*mistakes)), asked.tolerance):
+                if agree(asked, answers, results(asked, asked.mutant(*mistakes), probes)):
                     return f"Your result is what one gets {', and '.join(mistake.says for mistake in mistakes)}."
-    return difference(answers, expected, asked.tolerance)
+    return ""
 
 
-def results(asked: Exercise, function: Callable) -> list[torch.Tensor]:
-    return [number(function(*map(copied, arguments))) for arguments in asked.probes()]
+def results(asked: Exercise, function: Callable, probes: list[tuple] | None = None) -> list[torch.Tensor]:
+    return [tensor(function(*map(copied, arguments))) for arguments in probes or asked.probes()]
 
 
-def number(answer: Any) -> torch.Tensor:
-    """A number, a list, an array or a tensor, as float64."""
+def tensor(answer: Any) -> torch.Tensor:
+    """A number, a list of numbers or tensors, an array or a tensor, as float64 on the CPU."""
     try:
-        return torch.as_tensor(answer).detach().to(torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(answer, list | tuple) and any(isinstance(part, torch.Tensor) for part in answer):
+            answer = torch.stack([torch.as_tensor(part) for part in answer])
+        if not isinstance(answer, torch.Tensor):
+            answer = torch.from_numpy(np.array(answer, order="C", copy=True))
+        if answer.is_complex():
+            raise Unlike("It holds complex numbers, where real ones are expected.")
+        return answer.detach().cpu().to(torch.float64)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise Unlike(f"It is a {type(answer).__name__}, where numbers or a tensor are expected.") from error
 
 
@@ -115,46 +123,58 @@ def copied(argument: Any) -> Any:
     return argument.clone() if isinstance(argument, torch.Tensor) else argument
 
 
-def agree(answers: list[torch.Tensor], wanted: list[torch.Tensor], tolerance: float) -> bool:
-    return all(
-        a.shape == w.shape and torch.allclose(a, w, rtol=tolerance, atol=tolerance * float(w.abs().max()))
-        for a, w in zip(answers, wanted, strict=True)
-    )
+def near(asked: Exercise, answer: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Where an answer is right: within the exercise's tolerance of each value, or of the largest one's rounding."""
+    return torch.isclose(answer, wanted, rtol=asked.tolerance, atol=asked.rounding * float(wanted.abs().max()))
 
 
-def _shapes(answer: torch.Tensor, wanted: torch.Tensor) -> str:
+def agree(asked: Exercise, answers: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
+    return all(a.shape == w.shape and bool(near(asked, a, w).all()) for a, w in zip(answers, wanted, strict=True))
+
+
+def _shapes(asked: Exercise, answer: torch.Tensor, wanted: torch.Tensor) -> str:
     says = f"The shape is {tuple(answer.shape)}, where {tuple(wanted.shape)} is expected"
     if answer.ndim > 1 and answer.transpose(-1, -2).shape == wanted.shape:
-        says += ": the last two dimensions have changed places"
-    return says + "."
+        return f"{says}: the last two dimensions have changed places."
+    return f"{says}: {asked.returns}."
 
 
-def difference(answers: list[torch.Tensor], expected: list[torch.Tensor], tolerance: float) -> str:
+def difference(asked: Exercise, answers: list[torch.Tensor], expected: list[torch.Tensor], probes: list[tuple]) -> str:
     """Where the answers differ, for a mistake that nobody has catalogued."""
-    every, wanted = (torch.cat([part.flatten() for part in parts]) for parts in (answers, expected))
-    if every.isnan().any():
-        return f"{int(every.isnan().sum())} of {every.numel()} values are not a number (NaN)."
-    ratio = (every / wanted)[wanted != 0]
-    if ratio.numel() > 1 and torch.allclose(ratio, ratio[0], rtol=1e-3):
-        return f"Every value is {ratio[0]:.5g} times what it should be: a factor is missing or too many."
-    at = next(i for i in range(len(answers)) if not agree(answers[i : i + 1], expected[i : i + 1], tolerance))
-    answer, wanted = answers[at], expected[at]
+    at = next(i for i in range(len(answers)) if not near(asked, answers[i], expected[i]).all())
+    answer, wanted, call = answers[at], expected[at], f" for {given(asked, probes[at])}"
+    if answer.isnan().any():
+        return f"{int(answer.isnan().sum())} of {answer.numel()} values are not a number (NaN){call}."
+    every, right = (torch.cat([part.flatten() for part in parts]) for parts in (answers, expected))
+    ratio = every / right
+    if right.all() and ratio.isfinite().all() and ratio[0] != 0 and torch.allclose(ratio, ratio[0], rtol=1e-3):
+        return f"Your result is always {ratio[0]:.5g} times what it should be: a factor is missing or too many."
     if answer.ndim == 0:
-        return f"{answer:.6g} is not right; {wanted:.6g} is expected. No known mistake gives this."
-    near = torch.isclose(answer, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max()))
-    place = (~near).nonzero()[0].tolist()
+        return f"{answer:.6g} is not right{call}; {wanted:.6g} is expected. No known mistake gives this."
+    fine = near(asked, answer, wanted)
+    place = (~fine).nonzero()[0].tolist()
     return (
-        f"{int(near.sum())} of {near.numel()} values agree; the first that does not, at {place}, is "
+        f"{int(fine.sum())} of {fine.numel()} values agree{call}; the first that does not, at {place}, is "
         f"{answer[tuple(place)]:.6g}, where {wanted[tuple(place)]:.6g} is expected. No known mistake gives this."
     )
 
 
-def raised(error: Exception, arguments: tuple) -> str:
+def given(asked: Exercise, arguments: tuple) -> str:
+    """The arguments by name: numbers as they are, of tensors the shape, functions left out."""
+    said = []
+    for name, argument in zip(inspect.signature(asked.solution).parameters, arguments, strict=True):
+        if isinstance(argument, torch.Tensor):
+            said.append(f"{name} of shape {tuple(argument.shape)}")
+        elif not callable(argument):
+            said.append(f"{name}={argument:g}")
+    return ", ".join(said)
+
+
+def raised(asked: Exercise, error: Exception, arguments: tuple) -> str:
     """An exception in the reader's own function: what, in which line, and what it was given."""
-    ours, *theirs = traceback.extract_tb(error.__traceback__)
-    frame = theirs[0] if theirs else ours
-    given = ", ".join(f"{tuple(a.shape)}" if isinstance(a, torch.Tensor) else f"{a!r:.40}" for a in arguments)
-    line = f" in the line `{frame.line}`" if frame.line else ""
-    return (
-        f"It raises {type(error).__name__}{line}: {error}. It was called with {given or 'nothing'} (shapes of tensors)."
-    )
+    _, *theirs = traceback.extract_tb(error.__traceback__)
+    if not theirs:  # the call itself failed
+        names = ", ".join(inspect.signature(asked.solution).parameters)
+        return f"It cannot be called: {error}. It must take ({names})."
+    line = f" in the line `{theirs[0].line}`" if theirs[0].line else ""
+    return f"It raises {type(error).__name__}{line}: {error}. It was called with {given(asked, arguments)}."

@@ -25,7 +25,8 @@ class Mistake:
 class Exercise:
     """`probes` gives the arguments on which answers are compared; `truth` the result, from lmlab's own parts.
 
-    difficulty and importance run from 1 to 5. `after` is for the reader whose answer is right.
+    `returns` says in words what the answer is. difficulty and importance run from 1 to 5. `after` is for the reader
+    whose answer is right. `tolerance` is relative to each value, `rounding` to the largest.
     """
 
     number: str
@@ -38,8 +39,10 @@ class Exercise:
     probes: Callable[[], list[tuple]]
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]
+    returns: str
     after: str
     tolerance: float = 1e-4
+    rounding: float = 1e-5
 
     @cached_property
     def source(self) -> str:

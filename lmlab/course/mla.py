@@ -60,7 +60,9 @@ def _x() -> torch.Tensor:
 
 
 def _turn(k: torch.Tensor) -> torch.Tensor:
-    """(T, any even width) -> the same, turned by the positions 0 to T - 1."""
+    """(T, any even width) -> the same, rotated by the positions 0 to T - 1."""
+    if k.ndim != 2 or len(k) != TOKENS:
+        raise ValueError(f"rotate takes all keys of the text at once, ({TOKENS}, width): got {tuple(k.shape)}")
     rope = _attention().config.rope.build(k.shape[-1])
     cos, sin = rope(torch.arange(len(k))[None])  # (1, 1, T, width)
     return rope.rotate(k, cos[0, 0], sin[0, 0])
@@ -79,6 +81,7 @@ def _norm(latent: torch.Tensor) -> torch.Tensor:
     importance=5,
     minutes=6,
     probes=lambda: [(61, 128, 512, 64, 131_072), (27, 16, 512, 64, 32_768), (3, 5, 100, 6, 7)],
+    returns="a whole number of bytes",
     truth=lambda layers, heads, rank, rope_width, tokens: memory.cache_bytes(_sized(layers, rank, rope_width), tokens),
     hints=(
         "What stands in the cache for one token in one layer? A latent, and one rotated key beside it.",
@@ -87,8 +90,11 @@ def _norm(latent: torch.Tensor) -> torch.Tensor:
     ),
     mistakes={
         "when the RoPE key is forgotten": {"(rank + rope_width)": "rank"},
-        "with the latent stored twice, as keys and as values: one latent serves as both": {
+        "doubled: 4 bytes a number (bf16 takes 2), or everything kept twice, as keys and as values": {
             "(rank + rope_width)": "2 * (rank + rope_width)"
+        },
+        "with the latent kept twice, as keys and as values: one latent serves as both": {
+            "(rank + rope_width)": "(2 * rank + rope_width)"
         },
         "with a latent and a key for each head: they are shared by all": {
             "(rank + rope_width)": "heads * (rank + rope_width)"
@@ -117,6 +123,7 @@ def _sized(layers: int, rank: int, rope_width: int):
     importance=4,
     minutes=8,
     probes=lambda: [(_x()[0], _attention().kv_a_proj_with_mqa.weight, RANK, _norm, _turn)],
+    returns="(T, rank + rope), what one text leaves in the cache",
     truth=lambda x, *_: _attention().latents(x[None], *timeline_of(x[None]).angles(_attention().rope))[0, 0],
     hints=(
         "One matrix makes both: x @ w_a.T has rank + rope columns; the latent comes first.",
@@ -134,6 +141,9 @@ def _sized(layers: int, rank: int, rope_width: int):
                 "(lambda z: torch.cat((z[:, :rank], rotate(z[:, rank:])), dim=-1))"
                 "(norm(torch.cat((latent, k_rope), dim=-1)))"
             )
+        },
+        "when the first columns are taken for the key: the latent comes first": {
+            "split((rank, len(w_a) - rank), dim=-1)": "split((len(w_a) - rank, rank), dim=-1)[::-1]"
         },
         "with the key in front of the latent": {"(norm(latent), rotate(k_rope))": "(rotate(k_rope), norm(latent))"},
         "when the latent is rotated as well: it holds no position": {"norm(latent)": "rotate(norm(latent))"},
@@ -166,6 +176,7 @@ def _attended() -> tuple[tuple, torch.Tensor]:
     importance=5,
     minutes=15,
     probes=lambda: [_attended()[0]],
+    returns="(H, T, v), each head's weighted sum of values",
     truth=lambda *_: _attended()[1],
     hints=(
         "A head's key is w_k @ latent. q . (w_k latent) = (w_k^T q) . latent: turn the query once, and the latent "
@@ -179,6 +190,12 @@ def _attended() -> tuple[tuple, torch.Tensor]:
         "with the latent's width in the scale: it comes from the heads' own keys, nope + rope, and stays": {
             " * scale": " / (latent.shape[-1] + k_rope.shape[-1]) ** 0.5"
         },
+        "with the latent's width alone in the scale: it comes from the heads' own keys, nope + rope": {
+            " * scale": " / latent.shape[-1] ** 0.5"
+        },
+        "with the part without RoPE alone in the scale: a head's query is nope + rope wide": {
+            " * scale": " / q_nope.shape[-1] ** 0.5"
+        },
         "when only the RoPE part is scaled": {
             "(q @ latent.T + q_rope @ k_rope.T) * scale": "q @ latent.T + q_rope @ k_rope.T * scale"
         },
@@ -187,6 +204,13 @@ def _attended() -> tuple[tuple, torch.Tensor]:
         },
         "without the scale": {" * scale": ""},
         "without the causal mask": {"scores.masked_fill(~seen, -math.inf)": "scores"},
+        "with the mask upside down: a query sees itself and what comes after": {".tril()": ".triu()"},
+        "when hidden scores become 0 in place of minus infinity: 0 is a score like others": {
+            "scores.masked_fill(~seen, -math.inf)": "scores.tril()"
+        },
+        "with the softmax over the queries: each query's weights over the keys must sum to one": {
+            "softmax(dim=-1)": "softmax(dim=-2)"
+        },
         "with the mask after the softmax: the rows no longer sum to one": {
             "scores.masked_fill(~seen, -math.inf).softmax(dim=-1)": "scores.softmax(dim=-1) * seen"
         },
@@ -194,8 +218,10 @@ def _attended() -> tuple[tuple, torch.Tensor]:
             "(weights @ latent)": "(weights @ torch.cat((latent, k_rope), dim=-1)[:, k_rope.shape[-1] :])"
         },
         "when every head uses the first head's w_k": {"q_nope @ w_k": "q_nope @ w_k[:1]"},
+        "when every head uses the first head's w_v": {"w_v.transpose": "w_v[:1].transpose"},
     },
-    after="No head ever had keys or values of its own, and the result is that of the expanded form. The real one is "
+    after="The result is that of the expanded form. If a tensor (H, T, nope) or (H, T, v) stood for keys or values in "
+    "your code, it was the expanded form: right, and dear on a long cache. The real one is "
     "`MultiHeadLatentAttention.absorbed`.",
 )
 def absorbed(q_nope, q_rope, latent, k_rope, w_k, w_v, scale):

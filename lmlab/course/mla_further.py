@@ -13,7 +13,8 @@ from lmlab.parts.rope import RoPEConfig, YaRN
     difficulty=3,
     importance=3,
     minutes=10,
-    probes=lambda: [(512, 128, 64, 128), (512, 192, 64, 256), (100, 20, 6, 30)],
+    returns="a whole number of queries",
+    probes=lambda: [(512, 128, 64, 128), (512, 192, 64, 256), (120, 50, 6, 40), (100, 20, 6, 30)],
     truth=lambda rank, nope, rope, v: (
         MLAConfig(
             num_attention_heads=1,
@@ -36,6 +37,10 @@ from lmlab.parts.rope import RoPEConfig, YaRN
         },
         "when only the keys are expanded: the values are, too": {"rank * (nope + v)": "rank * nope"},
         "when the expanded form's own scores and sums are forgotten": {" - (nope + rope + v)": ""},
+        "one too many where both cost the same: fewer multiplications are asked for": {
+            "(expand - 1) // extra": "expand // extra"
+        },
+        "not rounded down to a whole number of queries": {"(expand - 1) // extra": "expand / extra"},
         "when the RoPE part is counted for the absorbed form alone: both have it": {"(nope + rope + v)": "(nope + v)"},
     },
     after="170 for DeepSeek-V3: one token at a time pays by far, a prompt of thousands does not. "
@@ -53,7 +58,8 @@ def break_even(rank, nope, rope, v):
     difficulty=2,
     importance=3,
     minutes=6,
-    probes=lambda: [(512, 64, 128), (512, 64, 64), (1024, 96, 64), (500, 64, 40)],
+    returns="a whole number of heads",
+    probes=lambda: [(512, 64, 128), (448, 64, 64), (1024, 96, 64), (500, 64, 40)],
     truth=lambda rank, rope_width, head_dim: max(
         heads for heads in range(100) if 2 * heads * head_dim <= rank + rope_width
     ),
@@ -67,6 +73,10 @@ def break_even(rank, nope, rope, v):
             "(2 * head_dim)": "head_dim"
         },
         "when MLA's RoPE key is forgotten": {"(rank + rope_width)": "rank"},
+        "one too few where both keep the same: no more is asked for": {
+            "(rank + rope_width) // (2 * head_dim)": "(rank + rope_width - 1) // (2 * head_dim)"
+        },
+        "not rounded down to whole heads": {"// (2 * head_dim)": "/ (2 * head_dim)"},
         "rounded up: that many heads would already need more": {
             "(rank + rope_width) // (2 * head_dim)": "-((rank + rope_width) // -(2 * head_dim))"
         },
@@ -84,6 +94,7 @@ def kv_heads_at_par(rank, rope_width, head_dim):
     difficulty=3,
     importance=2,
     minutes=8,
+    returns="a number",
     probes=lambda: [(128, 64, 40.0, 1.0), (128, 64, 40.0, 0.707), (20, 6, 4.0, 1.0)],
     truth=lambda nope, rope, factor, mscale: (
         (nope + rope) ** -0.5
@@ -99,13 +110,16 @@ def kv_heads_at_par(rank, rope_width, head_dim):
     ),
     mistakes={
         "with the temperature once in place of squared: it stands for query and key": {"temperature**2": "temperature"},
+        "when mscale is forgotten in the temperature": {"0.1 * mscale *": "0.1 *"},
+        "without the + 1 in the temperature": {" + 1": ""},
+        "multiplied by the root of the width, not divided by it": {"** -0.5": "** 0.5"},
         "when the temperature is missing": {" * temperature**2": ""},
         "with the part without RoPE alone in the root": {"(nope + rope)": "nope"},
         "with a logarithm to base 10": {"math.log(factor)": "math.log10(factor)"},
         "with a logarithm to base 2": {"math.log(factor)": "math.log2(factor)"},
     },
     after="0.1352 for DeepSeek-V3, where 192^-0.5 alone is 0.0722. The paper calls YaRN a matter of the RoPE key; the "
-    "code cools the whole score.",
+    "code scales the whole score: larger scores, a sharper softmax.",
 )
 def softmax_scale(nope, rope, factor, mscale):
     temperature = 0.1 * mscale * math.log(factor) + 1

@@ -11,8 +11,10 @@ def predict(number: str) -> PredictView:
 
     def noted(choice: str) -> str:
         right = choice == asked.right
+        before = record.first_guess(number)
         kept = record.note_guess(number, choice, right)
         opening = f"You noted {choice}: right." if right else f"You noted {choice}. {asked.choices[choice]}"
-        return f"{opening} {asked.answer()} {kept}".rstrip()
+        earlier = f"(Your first guess is kept: {before}.)" if before and before != choice else ""
+        return " ".join(part for part in (opening, asked.answer(), earlier, kept) if part)
 
     return PredictView(asked.question, [*asked.choices], noted)

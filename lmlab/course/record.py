@@ -5,6 +5,7 @@ The file is progress.json in the user's data folder, or wherever the environment
 
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from lmlab.course import catalogue
 if TYPE_CHECKING:
     import pandas as pd
 
-EMPTY = {"exercises": {}, "predictions": {}}
+KINDS = ("exercises", "predictions")
 
 
 def place() -> Path:
@@ -28,13 +29,15 @@ def read() -> dict[str, dict[str, dict[str, Any]]]:
     path = place()
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        assert all(isinstance(entry, dict) for kind in EMPTY for entry in found[kind].values())
-        return found
+        return {
+            "exercises": {k: {"tries": int(e["tries"]), "right": e["right"]} for k, e in found["exercises"].items()},
+            "predictions": {k: {"guess": e["guess"], "right": e["right"]} for k, e in found["predictions"].items()},
+        }
     except FileNotFoundError:
-        return {kind: {} for kind in EMPTY}
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        pass
+    except (ValueError, KeyError, TypeError, AttributeError):
         path.replace(path.with_suffix(".broken"))
-        return {kind: {} for kind in EMPTY}
+    return {kind: {} for kind in KINDS}
 
 
 def _write(found: dict) -> None:
@@ -65,9 +68,16 @@ def note_try(number: str, right: bool) -> str:
     return _note("exercises", number, change)
 
 
+def first_guess(number: str) -> str | None:
+    """What was noted before, if anything and if it can be read."""
+    with suppress(OSError):
+        return read()["predictions"].get(number, {}).get("guess")
+    return None
+
+
 def note_guess(number: str, guess: str, right: bool) -> str:
     """A prediction; the first one stays."""
-    return _note("predictions", number, lambda old: old or {"guess": guess, "right": right, "when": _now()})
+    return _note("predictions", number, lambda old: old or {"guess": guess, "right": right})
 
 
 def _now() -> str:

@@ -58,6 +58,8 @@ def _turned(x: torch.Tensor, position: int) -> torch.Tensor:
     minutes=6,
     probes=lambda: [(10_000.0, 128), (150_000.0, 64), (50.0, 6)],
     truth=lambda theta, dim: RoPEConfig(rope_theta=theta).inverse_frequencies(dim),
+    rounding=0,
+    returns="(dim / 2,), one speed for each pair of dimensions, in radians per token",
     hints=(
         "There is one hand for each pair of dimensions: dim / 2 of them, counted from 0.",
         "Hand 0 turns by 1 radian a token. Each hand is slower than the one before by the same factor.",
@@ -67,6 +69,7 @@ def _turned(x: torch.Tensor, position: int) -> torch.Tensor:
         "with the exponent i / D in place of 2 i / D, so that the hands slow down only half as far": {
             "-2 * i / dim": "-i / dim"
         },
+        "with a 2 too many: i counts pairs, and 2 i dimensions": {"-2 * i / dim": "-4 * i / dim"},
         "without the minus sign: these are radians that grow, the hands would get faster and faster": {
             "-2 * i": "2 * i"
         },
@@ -98,9 +101,11 @@ def frequencies(theta, dim):
     importance=5,
     minutes=10,
     tolerance=2e-3,
+    rounding=1e-3,
+    returns="(T, D), the rotated vectors",
     probes=lambda: [
-        (_random(5, 10), torch.tensor([0, 1, 2, 7, 30]), _rope(10).inv_freq),
         (_random(3, 14, seed=1), torch.tensor([257, 1030, 2049]), _rope(14).inv_freq),
+        (_random(4, 10), torch.tensor([0, 1, 7, 30]), _rope(10).inv_freq),
     ],
     truth=lambda x, positions, inv_freq: _rope(x.shape[-1]).rotate(
         x, *(table[0, 0] for table in _rope(x.shape[-1])(positions[None]))
@@ -118,6 +123,19 @@ def frequencies(theta, dim):
         "with a plus in the first half: no rotation, it changes the length of the vector": {
             "a * cos - b * sin": "a * cos + b * sin"
         },
+        "with a minus in the second half: no rotation, it changes the length of the vector": {
+            "b * cos + a * sin": "b * cos - a * sin"
+        },
+        "when sine and cosine have changed places": {"angle.cos(), angle.sin()": "angle.sin(), angle.cos()"},
+        "with the layouts mixed: angles repeated for neighbours (repeat_interleave), pairs made of halves": {
+            "return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)": (
+                "cos, sin = cos.repeat_interleave(2, -1), sin.repeat_interleave(2, -1)\n"
+                "    return x * cos + torch.cat((-b, a), dim=-1) * sin"
+            )
+        },
+        "when the rows are taken to stand at 0, 1, 2, ...: `positions` says where they stand": {
+            "positions[:, None]": "torch.arange(len(x))[:, None]"
+        },
         "when the angles are taken for degrees; inv_freq is in radians": {
             "positions[:, None] * inv_freq": "(positions[:, None] * inv_freq).deg2rad()"
         },
@@ -130,7 +148,7 @@ def frequencies(theta, dim):
             "x.chunk(2, dim=-1)": "x.unflatten(-1, (-1, 2)).unbind(-1)"
         },
         "when positions count from 1": {"positions[:, None]": "(positions[:, None] + 1)"},
-        "with angles in half precision: far along, neighbouring positions fall together": {
+        "with angles in bfloat16: far along, neighbouring positions fall together": {
             "positions[:, None] * inv_freq": "(positions[:, None] * inv_freq).bfloat16().float()"
         },
     },
@@ -167,6 +185,7 @@ def _step(length: int) -> tuple:
     difficulty=3,
     importance=4,
     minutes=12,
+    returns="(D,), the weighted sum of the values",
     probes=lambda: [_step(4), _step(7)],
     truth=_attend,
     hints=(
@@ -175,30 +194,39 @@ def _step(length: int) -> tuple:
         "Values are never turned. The new token sees itself too: S + 1 keys, then scores / sqrt(D), softmax, values.",
     ),
     mistakes={
+        "when the query is not rotated": {"turn_one(q, position), turn_one(k, position)": "q, turn_one(k, position)"},
         "with the position off by one: after tokens 0 to S - 1 the new one stands at S, not S + 1": {
             "position = len(past_k)": "position = len(past_k) + 1"
         },
         "when the new token takes the place of the last one, S - 1": {
             "position = len(past_k)": "position = len(past_k) - 1"
         },
-        "when every step starts again at position 0": {"position = len(past_k)": "position = 0"},
-        "when the value is rotated too: values carry what is said, not where": {"v[None]": "rotate(v, position)[None]"},
-        "when the new key is not rotated": {"rotate(q, position), rotate(k, position)": "rotate(q, position), k"},
+        "when the new query and key are not rotated, or the step starts again at position 0": {
+            "position = len(past_k)": "position = 0"
+        },
+        "when the value is rotated too: values carry what is said, not where": {
+            "v[None]": "turn_one(v, position)[None]"
+        },
+        "when the new key is not rotated": {"turn_one(q, position), turn_one(k, position)": "turn_one(q, position), k"},
         "when the cached keys are rotated a second time": {
-            "torch.cat((past_k, k[None]))": "torch.stack([*map(rotate, past_k, range(position)), k])"
+            "torch.cat((past_k, k[None]))": "torch.stack([*map(turn_one, past_k, range(position)), k])"
         },
         "when the new token does not see itself": {
             "torch.cat((past_k, k[None]))": "past_k",
             "torch.cat((past_v, v[None]))": "past_v",
         },
+        "when the new key comes first and its value last: weights and values must be in one order": {
+            "torch.cat((past_k, k[None]))": "torch.cat((k[None], past_k))"
+        },
         "without dividing the scores by the root of D": {" / q.shape[-1] ** 0.5": ""},
+        "when the scores are divided by D, not by its root": {" / q.shape[-1] ** 0.5": " / q.shape[-1]"},
     },
     after="In `lmlab/parts/gqa.py` the timeline knows the position, and the cache keeps keys that are already turned. "
     "An error of one position is hard to see in a model's text: it makes it a little worse.",
 )
-def decode(q, k, v, past_k, past_v, rotate):
+def decode(q, k, v, past_k, past_v, turn_one):
     position = len(past_k)  # tokens 0 to S - 1 came before
-    q, k = rotate(q, position), rotate(k, position)  # (D,), (D,)
+    q, k = turn_one(q, position), turn_one(k, position)  # (D,), (D,)
     keys = torch.cat((past_k, k[None]))  # (S + 1, D)
     values = torch.cat((past_v, v[None]))  # (S + 1, D)
     weights = (keys @ q / q.shape[-1] ** 0.5).softmax(dim=-1)  # (S + 1,)

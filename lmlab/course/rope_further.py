@@ -15,7 +15,8 @@ from lmlab.parts.rope import NTK, RoPEConfig
     difficulty=2,
     importance=3,
     minutes=8,
-    probes=lambda: [(torch.arange(40.0).reshape(4, 10),), (torch.arange(42.0).reshape(3, 14).sin(),)],
+    returns="(..., D), the same numbers in another order",
+    probes=lambda: [(torch.arange(40.0).reshape(4, 10),), (torch.arange(84.0).reshape(2, 1, 3, 14).sin(),)],
     truth=lambda x: x.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2),
     hints=(
         "Interleaved, the pairs are (0, 1), (2, 3), ...; half-split, they are (0, D/2), (1, D/2 + 1), ...",
@@ -56,6 +57,7 @@ def _unseen(theta, new_theta, dim, trained, target) -> int:
         (500.0, 900.0, 20, 300, 2000),
     ],
     truth=_unseen,
+    returns="a whole number",
     hints=(
         "A hand makes length * frequency / (2 pi) turns on a text.",
         "A hand that finished a turn in training has had every angle: nothing is new to it.",
@@ -95,6 +97,7 @@ def unseen(theta, new_theta, dim, trained, target):
     importance=2,
     minutes=12,
     tolerance=1e-3,
+    returns="a number",
     probes=lambda: [(10_000.0, 128, 8.0), (10_000.0, 64, 4.0), (500.0, 20, 3.0)],
     # hand 1 of the stretched set is base^(-2 / dim): it says which base
     truth=lambda theta, dim, factor: (

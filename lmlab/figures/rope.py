@@ -15,11 +15,11 @@ MARKS = (("o", BLUE), ("s", RED), ("^", GREY))
 
 
 def wavelengths(hands: "pd.DataFrame", length: int, message: str = "") -> Figure:
-    """`hands`: columns wavelength and trained_turns, one row per pair. Hands that finish a turn within `length` tokens
-    are dots, the others triangles."""
+    """`hands`: a column wavelength, one row per pair. Hands that finish a turn within `length` tokens are dots, the
+    others triangles."""
     with style():
         figure, axes = plt.subplots(figsize=(9, 4.6))
-        whole = hands.trained_turns >= 1
+        whole = hands.wavelength <= length
         for part, marker, colour, label in (
             (whole, "o", BLUE, f"{int(whole.sum())} hands that finish a turn"),
             (~whole, "^", RED, f"{int((~whole).sum())} hands that do not"),
@@ -36,7 +36,9 @@ def wavelengths(hands: "pd.DataFrame", length: int, message: str = "") -> Figure
 
 
 def score_by_distance(scores: "pd.DataFrame", message: str = "") -> Figure:
-    """`scores`: one row per distance between query and key, one column per place of the query in the text."""
+    """`scores`: one row per distance between query and key, one column per place of the query; three at most."""
+    if len(scores.columns) > len(MARKS):
+        raise ValueError(f"{len(scores.columns)} places are too many to tell apart: give {len(MARKS)} at most")
     with style():
         figure, axes = plt.subplots(figsize=(9, 4.2))
         for i, (name, (marker, colour)) in enumerate(zip(scores.columns, MARKS, strict=False)):
@@ -47,7 +49,7 @@ def score_by_distance(scores: "pd.DataFrame", message: str = "") -> Figure:
                 scores[name],
                 linestyle=line,
                 marker=marker,
-                markevery=(2 * i, 8),
+                markevery=(4 * i, 60),
                 fillstyle=fill,
                 color=colour,
                 label=name,

@@ -24,6 +24,8 @@ def costs(attention: MLAConfig, queries: int, context: int, dtype: torch.dtype =
     """
     import pandas as pd
 
+    if queries < 1 or context < 0:
+        raise ValueError(f"queries={queries} must be 1 or more, and context={context} 0 or more")
     heads, rank, rope = attention.num_attention_heads, attention.kv_lora_rank, attention.qk_rope_head_dim
     width = attention.qk_head_dim + attention.v_head_dim
     pairs, keys = visible_pairs(queries, context), context + queries

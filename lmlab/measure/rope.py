@@ -31,7 +31,9 @@ def hands(
     """
     import pandas as pd
 
-    trained, trained_length = trained or rope, trained_length or length
+    if dim % 2 or dim < 2:
+        raise ValueError(f"dim={dim} must be an even number: RoPE rotates dimensions in pairs")
+    trained, trained_length = trained or rope, length if trained_length is None else trained_length
     frequency = rope.inverse_frequencies(dim).double()
     before = trained.inverse_frequencies(dim).double()
     turns = length * frequency / (2 * math.pi)
@@ -63,6 +65,10 @@ def score_by_distance(
     """
     import pandas as pd
 
+    if min(starts) < int(distances.max()):
+        raise ValueError(
+            f"the query stands at {min(starts)}, the key {int(distances.max())} places before it: let it start later"
+        )
     turn = rope.build(q.shape[-1])
 
     def at(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -76,25 +82,24 @@ def score_by_distance(
 
 
 def overview(configs: dict[str, ModelConfig], trained: dict[str, int]) -> "pd.DataFrame":
-    """One column per model: how it turns its queries and keys, and how many hands finish a turn within the length, in
-    tokens, that `trained` gives. The frequencies are those before any scaling."""
+    """One column per model: how it rotates its queries and keys, and how many hands finish a turn within the length,
+    in tokens, that `trained` gives. The frequencies are those before any scaling."""
     import pandas as pd
 
     columns = {}
     for name, config in configs.items():
         attention = config.blocks[0].attention
-        latent = isinstance(attention, MLAConfig)
-        dim, rope = attention.qk_rope_head_dim if latent else attention.head_dim, attention.rope
+        latent, dim, rope = isinstance(attention, MLAConfig), attention.rope_dim, attention.rope
         table = hands(RoPEConfig(rope_theta=rope.rope_theta), dim, trained[name])
         columns[name] = {
-            "dimensions of a query that turn": f"{dim} of {attention.qk_head_dim if latent else dim}",
+            "dimensions of a query that rotate": f"{dim} of {attention.qk_head_dim if latent else dim}",
             "pairs": "neighbours (2i, 2i + 1)" if rope.interleaved else f"halves (i, i + {dim // 2})",
             "theta": f"{rope.rope_theta:,.0f}",
             "hands": len(table),
             "a turn of the fastest, tokens": f"{table.wavelength.min():.1f}",
             "a turn of the slowest, tokens": f"{table.wavelength.max():,.0f}",
-            "trained on, tokens": f"{trained[name]:,}",
-            "hands that finish a turn in training": int((table.turns >= 1).sum()),
+            "length that this is for, tokens": f"{trained[name]:,}",
+            "hands that finish a turn in it": int((table.turns >= 1).sum()),
             "scaling in the configuration": type(rope.scaling).__name__ if rope.scaling else "none",
         }
     return pd.DataFrame(columns)

@@ -17,17 +17,19 @@ from torch import nn
 
 def attention(q, k, v, mask, sinks, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The definition: out and weights."""
-    batch, _, length, _ = q.shape
-    # the query heads of one key/value head stand one below the other: one product, and no copies of its keys
-    q = q.reshape(batch, k.shape[1], -1, q.shape[-1])  # (B, K, H/K T, D)
-    scores = (q @ k.transpose(-1, -2) * scale).unflatten(2, (-1, length))  # (B, K, H/K, T, S)
+    batch, heads, length, width = q.shape
+    group = heads // k.shape[1]
+    # the query heads of one key/value head stand one below the other: one product, and no copies of its keys; the
+    # scale comes first, so that half precision does not overflow
+    q = (q * scale).reshape(batch, k.shape[1], group * length, width)  # (B, K, H/K T, D)
+    scores = (q @ k.transpose(-1, -2)).unflatten(2, (group, length))  # (B, K, H/K, T, S)
     # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
     scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min).float()
     if sinks is not None:
         sink = sinks.float().reshape(1, k.shape[1], -1, 1, 1).expand(batch, -1, -1, length, 1)  # (B, K, H/K, T, 1)
         scores = torch.cat((scores, sink), dim=-1)  # (B, K, H/K, T, S + 1)
     weights = scores.softmax(dim=-1).to(v.dtype)[..., : k.shape[2]]  # (B, K, H/K, T, S)
-    out = (weights.flatten(2, 3) @ v).unflatten(2, (-1, length))  # (B, K, H/K, T, D')
+    out = (weights.flatten(2, 3) @ v).unflatten(2, (group, length))  # (B, K, H/K, T, D')
     return out.flatten(1, 2), weights.flatten(1, 2)  # (B, H, T, D'), (B, H, T, S)
 
 

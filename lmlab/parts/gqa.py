@@ -30,7 +30,7 @@ class GQAConfig:
     qk_norm: RMSNormConfig | None = None
 
     def __post_init__(self):
-        if self.num_attention_heads % self.num_key_value_heads:
+        if self.num_key_value_heads < 1 or self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} must be a multiple of "
                 f"num_key_value_heads={self.num_key_value_heads}: each key/value head serves equally many query heads"
@@ -41,6 +41,11 @@ class GQAConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: RoPE turns dimensions in pairs")
+
+    @property
+    def rope_dim(self) -> int:
+        """How many dimensions of a query rotate."""
+        return self.head_dim
 
     def build(self, hidden_size: int) -> "GroupedQueryAttention":
         return GroupedQueryAttention(self, hidden_size)

@@ -39,8 +39,17 @@ class MLAConfig:
     latent_norm: RMSNormConfig = RMSNormConfig()
 
     def __post_init__(self):
+        if min(self.kv_lora_rank, self.qk_rope_head_dim) < 1:
+            raise ValueError(
+                f"kv_lora_rank={self.kv_lora_rank} and qk_rope_head_dim={self.qk_rope_head_dim} must be 1 or more"
+            )
         if self.qk_rope_head_dim % 2:
             raise ValueError(f"qk_rope_head_dim={self.qk_rope_head_dim} must be even: RoPE turns dimensions in pairs")
+
+    @property
+    def rope_dim(self) -> int:
+        """How many dimensions of a query rotate."""
+        return self.qk_rope_head_dim
 
     @property
     def qk_head_dim(self) -> int:

@@ -55,11 +55,18 @@ class View(anywidget.AnyWidget):
         unknown = set(state) - set(self.state)
         if unknown:
             raise ValueError(f"no control is called {', '.join(sorted(unknown))}; there are {', '.join(self.state)}")
+        for spec in self.controls:
+            if spec["name"] in state:
+                _check(spec, state[spec["name"]])
         # what a choice stands for first, then what was asked for by name
         settled = self.settle(self.state, self.state | state)
         self.state = self.settle(settled, settled | state)
         self._refresh()
         self.observe(self._on_state, "state")
+
+    def __repr__(self) -> str:
+        """What is seen where no kernel runs, as in a saved notebook."""
+        return self.summary or type(self).__name__
 
     def compute(self, state: dict) -> tuple[dict, str]:
         """The values of the controls -> (data for the page, summary in words)."""
@@ -85,3 +92,12 @@ class View(anywidget.AnyWidget):
             except ValueError as error:
                 self.problem = str(error)
             self.version += 1
+
+
+def _check(spec: dict, value: Any) -> None:
+    """ValueError for a value that the control cannot take."""
+    wanted = value if spec["kind"] == "many" and isinstance(value, list) else [value]
+    wrong = [one for one in wanted if one not in spec["values"]]
+    if wrong:
+        can = ", ".join(map(str, spec["values"]))
+        raise ValueError(f"{spec['name']}={wrong[0]!r} is not one of {can}")

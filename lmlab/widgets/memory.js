@@ -1,6 +1,6 @@
 // Above: the cache of each model against the length of the text. Below, for the length that is marked: the cache by kind
 // of layer, and weights with cache beside the memory of the GPU. A table says the same in numbers.
-const WIDTH = 940, HEIGHT = 330, LEFT = 84, RIGHT = 240, TOP = 14, BOTTOM = 270, ROW = 30;
+const WIDTH = 940, HEIGHT = 270, LEFT = 84, RIGHT = 240, TOP = 10, BOTTOM = 214, ROW = 25;
 const DASHES = ["", "9 4", "3 3", "12 4 3 4", "6 3", "2 5", "15 5", "1 3"];
 const FILLS = { full: "", window: "M0,8L8,0", latent: "M4,3v2" };
 
@@ -25,8 +25,8 @@ function chart(node) {
   return (data) => {
     const lines = styled(data.lines), all = lines.flatMap((line) => line.values);
     const x = kit.scaleLog([data.lengths[0], data.lengths.at(-1)], [LEFT, WIDTH - RIGHT]).base(2);
-    const y = data.logarithmic ? kit.scaleLog([Math.min(...all) / 1.6, Math.max(...all) * 1.6], [BOTTOM, TOP])
-      : kit.scaleLinear([0, Math.max(...all) * 1.1], [BOTTOM, TOP]);
+    const y = data.logarithmic ? kit.scaleLog([Math.min(...all), Math.max(...all)], [BOTTOM, TOP]).nice()
+      : kit.scaleLinear([0, Math.max(...all) * 1.05], [BOTTOM, TOP]).nice();
     kit.axes(picture, { x, y, left: LEFT - 10, bottom: BOTTOM + 6, xLabel: "tokens in the text", yLabel: data.unit,
       xTicks: data.lengths.filter((_, i) => i % 4 === 0), xFormat: compact, yFormat: (v) => `${v}`,
       yTicks: data.logarithmic ? y.ticks().filter((v) => Math.abs(Math.log10(v) % 1) < 1e-6) : 6 });
@@ -57,7 +57,7 @@ function bars(node) {
   }
   const heads = picture.append("g"), rows = picture.append("g"), limit = picture.append("g");
   return (data) => {
-    const lines = styled(data.lines), height = ROW * lines.length + 46;
+    const lines = styled(data.lines), height = ROW * lines.length + 44;
     picture.attr("viewBox", `0 0 ${WIDTH} ${height}`).attr("height", height);
     const cache = kit.scaleLinear([0, Math.max(...lines.map((line) => line.cache))], [190, 400]);
     const most = Math.max(data.gpu, ...lines.map((line) => line.weights + line.cache));
@@ -66,13 +66,13 @@ function bars(node) {
       .attr("x", (d) => d[0]).attr("y", 16).attr("font-weight", 600).text((d) => d[1]);
     const line = rows.selectAll("g").data(lines).join("g").attr("transform", (_, i) => `translate(0,${ROW * i + 26})`);
     const text = (name, x, words, anchor = "start") => line.selectAll(`text.${name}`).data((d) => [d]).join("text")
-      .attr("class", name).attr("x", x).attr("y", 16).attr("text-anchor", anchor).text(words);
+      .attr("class", name).attr("x", x).attr("y", 14).attr("text-anchor", anchor).text(words);
     text("model", 180, (d) => d.name, "end");
     const parts = (d) => {
       let from = 0;
       return Object.entries(d.kinds).map(([kind, held]) => ({ kind, from, to: (from += held), colour: d.colour }));
     };
-    const rect = (name, datum, x, fill) => line.selectAll(`rect.${name}`).data(datum).join("rect").attr("class", name).attr("height", 20)
+    const rect = (name, datum, x, fill) => line.selectAll(`rect.${name}`).data(datum).join("rect").attr("class", name).attr("height", 18)
       .attr("x", (d) => x(d.from)).attr("width", (d) => Math.max(x(d.to) - x(d.from), 1)).attr("fill", fill);
     rect("held", parts, cache, (d) => d.colour);
     rect("fill", parts, cache, (d) => `url(#${tag}-${d.kind})`);
@@ -96,7 +96,6 @@ export default {
     const table = kit.table(node, "Weights, cache and what fits");
     kit.words(node, model);
     kit.drawing(node, model, (data) => {
-      if (!data.lines) return;
       draw.forEach((one) => one(data));
       table(data.table);
     });

@@ -1,5 +1,6 @@
 """The cache view: what the cache of each model holds as the text grows, and what fits on a GPU beside the weights."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import lmlab.families
@@ -11,7 +12,6 @@ from lmlab.measure.memory import (
     GB,
     cache_by_kind,
     cache_bytes,
-    kind,
     longest_text,
     released_format,
     weight_bytes,
@@ -22,21 +22,16 @@ from lmlab.widgets.kit import View, control, joined
 MODELS = [name for name in PRESETS if not name.startswith("mini-")]
 LENGTHS = [2**k for k in range(10, 21)]
 CURVE = [round(2 ** (k / 2)) for k in range(12, 41)]  # where the lines are computed: two points for each doubling
-GPUS = [(n, gpu) for gpu in ("nvidia-rtx-4090", "nvidia-h100-sxm", "nvidia-h200-sxm") for n in (1, 8, 16)]
-NAMES = {"nvidia-rtx-4090": "RTX 4090", "nvidia-h100-sxm": "H100", "nvidia-h200-sxm": "H200"}
+GPUS = {"nvidia-rtx-4090": "RTX 4090", "nvidia-h100-sxm": "H100", "nvidia-h200-sxm": "H200"}
 NO_WINDOW = "none"
 WINDOWS = [128, 512, 1024, 4096, NO_WINDOW]
 
 
-def gpu_bytes(place: str) -> int:
-    """Memory of an entry of the GPU control, by the vendor's number, in bytes."""
-    number, gpu = GPUS[_gpu_labels().index(place)]
-    return number * facts.value(gpu, "memory") * GB
-
-
 @cache
-def _gpu_labels() -> list[str]:
-    return [f"{n} x {NAMES[gpu]}, {n * facts.value(gpu, 'memory'):,} GB" for n, gpu in GPUS]
+def gpus() -> dict[str, int]:
+    """What the GPU control offers: its label -> bytes, as the driver reports them (an "80 GB" H100 has 85.5)."""
+    each = {name: facts.value(gpu, "memory_reported") * 2**20 for gpu, name in GPUS.items()}
+    return {f"{n} x {name}, {n * held / GB:,.0f} GB": n * held for name, held in each.items() for n in (1, 8, 16)}
 
 
 @cache
@@ -79,7 +74,7 @@ class CacheView(View):
             [
                 control("models", "Models", MODELS, kind="many"),
                 control("length", "Length of the text, tokens", LENGTHS),
-                control("gpu", "GPU", _gpu_labels(), kind="choice"),
+                control("gpu", "GPU", [*gpus()], kind="choice"),
                 control("show", "Show", ["the whole cache", "per token of text"], kind="choice"),
                 control("what_if", "What if: model", MODELS, kind="choice", more=True),
                 control("attention", "What if: attention by", ["GQA", "MLA"], kind="choice", more=True),
@@ -91,7 +86,7 @@ class CacheView(View):
             ],
         )
         flagships = ["gpt-oss-120b", "qwen3-235b-a22b", "deepseek-v3"]
-        start = {"models": flagships, "length": 131_072, "gpu": _gpu_labels()[-2], "show": "the whole cache"}
+        start = {"models": flagships, "length": 131_072, "gpu": [*gpus()][-2], "show": "the whole cache"}
         built = {"what_if": "deepseek-v3", "kv_heads": 8, "window": NO_WINDOW, "batch": 1}
         self.set_trait("state", start | built | _as_built("deepseek-v3"))
         super().__init__(**state)
@@ -106,21 +101,21 @@ class CacheView(View):
         rows = table(state)
         if not rows:
             raise ValueError("no model is chosen: choose at least one under Models")
-        per_token = state["show"] != "the whole cache"
+        per_token, batch = state["show"] != "the whole cache", state["batch"]
 
-        def at(row: dict, length: int) -> float:
-            return row["at"](length) / (1000 * length * state["batch"] if per_token else GB)
+        def at(row: Row, length: int) -> float:
+            return cache_bytes(row.config, length, batch) / (1000 * length * batch if per_token else GB)
 
         lines = [
             {
-                "name": row["name"],
-                "family": row["family"],
-                "changed": row["changed"],
+                "name": row.name,
+                "family": family(row.name),
+                "changed": row.changed,
                 "values": [at(row, n) for n in CURVE],
-                "released": [row["released"], at(row, row["released"])],
-                "kinds": {kind: row["kinds"][kind] / GB for kind in sorted(row["kinds"])},
-                "weights": row["weights"] / GB,
-                "cache": row["cache"] / GB,
+                "released": [row.config.max_position_embeddings, at(row, row.config.max_position_embeddings)],
+                "kinds": {kind: held / GB for kind, held in sorted(row.kinds.items())},
+                "weights": row.weights / GB,
+                "cache": row.cache / GB,
             }
             for row in rows
         ]
@@ -129,82 +124,93 @@ class CacheView(View):
             "lengths": CURVE,
             "length": state["length"],
             "logarithmic": not per_token,
-            "gpu": gpu_bytes(state["gpu"]) / GB,
+            "gpu": gpus()[state["gpu"]] / GB,
             "unit": "cache per token, kB" if per_token else "cache, GB",
             "table": {"columns": COLUMNS, "rows": [_cells(row) for row in rows]},
         }
         return data, summary(state, rows)
 
 
-COLUMNS = [
-    "Model",
-    "Weights, GB",
-    "Cache, GB",
-    "per token, kB",
-    "Left beside, GB",
-    "Texts that fit",
-    "Longest that fits, tokens",
-]
+COLUMNS = ["Model", "Weights, GB", "Cache, GB", "per token, kB", "Left beside, GB", "Texts that fit", "Longest, tokens"]
 
 
-def table(state: dict) -> list[dict]:
-    """One row per line of the picture: the chosen models, and the changed one where it differs from the released."""
-    rows = [_row(state, name, *_released(name)) for name in state["models"]]
-    released, stored, weights = _released(state["what_if"])
+@dataclass(frozen=True)
+class Row:
+    """One line of the picture: a model, and what it holds for the texts that are asked about. Bytes."""
+
+    name: str
+    changed: bool
+    config: ModelConfig
+    stored: str
+    weights: int
+    kinds: dict[str, int]
+    tokens: int
+    batch: int
+    left: int
+
+    @property
+    def cache(self) -> int:
+        return sum(self.kinds.values())
+
+    @property
+    def texts(self) -> int:
+        """How many texts of this length fit beside the weights."""
+        return max(self.left, 0) // (self.cache // self.batch)
+
+
+def table(state: dict) -> list[Row]:
+    """The chosen models, and the changed one where it differs from the released."""
+    found = [(name, False, *_released(name)) for name in state["models"]]
+    released, stored, _ = _released(state["what_if"])
     changed = what_if(state)
     if changed != released:
-        # attention is a small share of the weights, but another design has others: counted anew
-        weights = weight_bytes(changed, stored)
-        rows.append(_row(state, state["what_if"], changed, stored, weights, changed=True))
-    return rows
-
-
-def _row(state: dict, name: str, config: ModelConfig, stored: str, weights: int, changed: bool = False) -> dict:
-    length, batch = state["length"], state["batch"]
-    held = cache_bytes(config, length, batch)
-    left = gpu_bytes(state["gpu"]) - weights
-    return {
-        "name": f"{name}, changed" if changed else name,
-        "family": family(name),
-        "changed": changed,
-        "at": lambda n: cache_bytes(config, n, batch),
-        "kinds": cache_by_kind(config, length, batch),
-        "attention": kind(config.blocks[-1].attention),
-        "released": config.max_position_embeddings,
-        "stored": stored,
-        "weights": weights,
-        "cache": held,
-        "tokens": length * batch,
-        "left": left,
-        "texts": max(left, 0) // (held // batch),
-        "longest": longest_text(config, left, batch) if left > 0 else 0,
-    }
-
-
-def _cells(row: dict) -> list[str]:
-    fits = row["left"] > 0
-    per_token = row["cache"] / 1000 / row["tokens"]
+        found.append((f"{state['what_if']} (changed)", True, changed, stored, weight_bytes(changed, stored)))
+    length, batch, memory = state["length"], state["batch"], gpus()[state["gpu"]]
     return [
-        row["name"],
-        f"{row['weights'] / GB:,.1f} ({row['stored']})",
-        f"{row['cache'] / GB:,.3g}",
-        f"{per_token:,.1f}",
-        f"{row['left'] / GB:,.1f}" if fits else "does not fit",
-        f"{row['texts']:,}" if fits else "-",
-        f"{row['longest']:,}" if fits else "-",
+        Row(
+            name=name,
+            changed=changed,
+            config=config,
+            stored=stored,
+            weights=weights,
+            kinds=cache_by_kind(config, length, batch),
+            tokens=length * batch,
+            batch=batch,
+            left=memory - weights,
+        )
+        for name, changed, config, stored, weights in found
     ]
 
 
-def summary(state: dict, rows: list[dict]) -> str:
-    """What the picture shows, in words with its numbers."""
-    ordered = sorted(rows, key=lambda row: row["cache"])
-    each = ", ".join(f"{row['name']} {row['cache'] / GB:.3g}" for row in ordered)
+def _short(gigabytes: float) -> str:
+    return f"{gigabytes:,.0f}" if gigabytes >= 100 else f"{gigabytes:.3g}"
+
+
+def _cells(row: Row) -> list[str]:
+    fits = row.left > 0
+    longest = longest_text(row.config, row.left, row.batch) if fits else 0
+    return [
+        row.name,
+        f"{row.weights / GB:,.1f} ({row.stored})",
+        _short(row.cache / GB),
+        f"{row.cache / 1000 / row.tokens:,.1f}",
+        f"{row.left / GB:,.1f}" if fits else "does not fit",
+        f"{row.texts:,}" if fits else "-",
+        "no limit" if longest is None else f"{longest:,}" if fits else "-",
+    ]
+
+
+def summary(state: dict, rows: list[Row]) -> str:
+    """What the picture shows, in words with its numbers; the models in the order of the list."""
+    each = ", ".join(f"{row.name} {_short(row.cache / GB)}" for row in rows)
     texts = "1 text" if state["batch"] == 1 else f"{state['batch']} texts"
-    fits = "; ".join(_fit(row) for row in ordered)
-    return f"Cache of {texts} of {state['length']:,} tokens, in GB: {each}. On {state['gpu']}: {fits}."
+    fits = "; ".join(_fit(row) for row in rows)
+    return (
+        f"Cache of {texts} of {state['length']:,} tokens, in GB: {each}. Beside the weights on {state['gpu']}: {fits}."
+    )
 
 
-def _fit(row: dict) -> str:
-    if row["left"] <= 0:
-        return f"the {row['weights'] / GB:,.0f} GB of {row['name']} do not fit"
-    return f"{row['name']} leaves room for {row['texts']:,}"
+def _fit(row: Row) -> str:
+    if row.left <= 0:
+        return f"no room for {row.name}, whose weights take {row.weights / GB:,.0f} GB"
+    return f"{row.texts:,} such texts of {row.name}"

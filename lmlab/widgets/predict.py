@@ -16,6 +16,9 @@ class PredictView(View):
         self.set_trait("state", {"noted": None})
         super().__init__()
 
+    def __repr__(self) -> str:
+        return f"{self.question} {' | '.join(self.answers)}"
+
     def settle(self, old: dict, new: dict) -> dict:
         return new if self.noted is None else {"noted": self.noted}  # a guess, once noted, stays
 

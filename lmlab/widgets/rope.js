@@ -1,6 +1,6 @@
 // Above: wavelength of each pair, in training (grey) and now (blue), against the lengths of the texts. Below: the hands
 // themselves; the grey arc is what training showed, the blue one what this text needs, orange where it is unseen.
-const WIDTH = 940, HEIGHT = 330, LEFT = 84, RIGHT = 150, TOP = 16, BOTTOM = 270;
+const WIDTH = 940, HEIGHT = 270, LEFT = 84, RIGHT = 150, TOP = 10, BOTTOM = 214;
 
 const compact = (v) => (v >= 1e6 ? `${v / 1e6}M` : v >= 1e3 ? `${v / 1e3}K` : `${v}`);
 
@@ -11,7 +11,7 @@ function chart(node) {
     const pairs = data.wavelength.map((_, i) => i);
     const x = kit.scaleLinear([0, pairs.length - 1], [LEFT, WIDTH - RIGHT]);
     const top = Math.max(...data.wavelength, ...data.trained_wavelength, data.length);
-    const y = kit.scaleLog([5, top * 1.5], [BOTTOM, TOP]);
+    const y = kit.scaleLog([1, top], [BOTTOM, TOP]).nice();
     kit.axes(picture, { x, y, left: LEFT - 10, bottom: BOTTOM + 6, xLabel: "pair of dimensions, fastest first",
       yLabel: "wavelength, tokens", yTicks: y.ticks().filter((v) => Math.log10(v) % 1 === 0), yFormat: compact });
     const band = (x(1) - x(0));
@@ -37,26 +37,26 @@ const arc = (r, turns) => {
 };
 
 function dials(node) {
-  const columns = 16, cell = WIDTH / columns, tall = cell + 8, picture = kit.svg(node, WIDTH, cell, "Clock hands, one per pair");
+  const columns = 22, cell = WIDTH / columns, tall = cell + 9, picture = kit.svg(node, WIDTH, cell, "Clock hands, one per pair");
   const all = picture.append("g");
   return (data) => {
-    const pairs = data.wavelength.map((_, i) => i), rows = Math.ceil(pairs.length / columns), r = cell / 2 - 13;
+    const pairs = data.wavelength.map((_, i) => i), rows = Math.ceil(pairs.length / columns), r = cell / 2 - 6;
     picture.attr("viewBox", `0 0 ${WIDTH} ${rows * tall}`).attr("height", rows * tall);
-    const place = (i) => `translate(${(i % columns + 0.5) * cell},${(Math.floor(i / columns) + 0.5) * tall - 8})`;
+    const place = (i) => `translate(${(i % columns + 0.5) * cell},${(Math.floor(i / columns) + 0.5) * tall - 5})`;
     const cells = all.selectAll("g").data(pairs).join((enter) => {
       const made = enter.append("g");
       for (const name of ["face", "before", "now", "hand"]) made.append("path").attr("class", name);
-      made.append("text").attr("text-anchor", "middle").attr("y", r + 17);
+      made.append("text").attr("text-anchor", "middle").attr("y", r + 14);
       return made;
     }).attr("transform", place);
     const stroke = (name, path, colour, width) => cells.select(`.${name}`).attr("d", path).attr("fill", "none")
       .attr("stroke", colour).attr("stroke-width", width);
     stroke("face", arc(r, 1), "currentColor", 0.4);
-    stroke("before", (i) => arc(r, data.trained_turns[i]), kit.COLOURS.before, 7);
+    stroke("before", (i) => arc(r, data.trained_turns[i]), kit.COLOURS.before, 6);
     stroke("now", (i) => arc(r, data.turns[i]), (i) => (data.unseen[i] ? kit.COLOURS.unseen : kit.COLOURS.now), 3);
     stroke("hand", (i) => {
       const angle = 2 * Math.PI * (data.turns[i] < 1 ? data.turns[i] : data.turns[i] % 1);
-      return `M0,0L${(r - 6) * Math.sin(angle)},${-(r - 6) * Math.cos(angle)}`;
+      return `M0,0L${(r - 4) * Math.sin(angle)},${-(r - 4) * Math.cos(angle)}`;
     }, "currentColor", 1.5);
     cells.select("text").text((i) => (data.unseen[i] ? `${i}!` : i));
   };
@@ -67,8 +67,9 @@ export default {
     const node = kit.root(el, "RoPE: clock hands and wavelengths");
     kit.controls(node, model);
     const draw = [chart(node), dials(node)];
-    kit.add(node, "p", {}, "Dots and arcs: grey squares and thick arcs are training, blue is this text, orange triangles and ! "
-      + "are angles never seen. The shaded band is YaRN's ramp, from kept to slowed. A full ring is a whole turn.");
+    kit.add(node, "p", {}, "Grey squares and thick grey arcs: what training showed. Blue: this text. Orange triangles and numbers "
+      + "with !: angles never seen. A full ring is a whole turn, the black hand stands where the text ends. Shaded: how far YaRN slows "
+      + "a hand, from not at all (white) to the whole factor.");
     kit.words(node, model);
     kit.drawing(node, model, (data) => draw.forEach((one) => one(data)));
   },

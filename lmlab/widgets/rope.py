@@ -2,7 +2,6 @@
 
 import lmlab.families
 from lmlab.measure.rope import hands
-from lmlab.parts.mla import MLAConfig
 from lmlab.parts.rope import ABF, NTK, PositionInterpolation, RoPEConfig, YaRN
 from lmlab.widgets.kit import View, control, joined
 
@@ -16,9 +15,9 @@ BETAS = [0.5, 1, 2, 4, 8, 16, 32, 64]
 def _start(preset: str, method: str, length: int, **changes) -> dict:
     """A family's released settings as a state of the controls."""
     attention = lmlab.families.config(preset).blocks[0].attention
-    rope, latent = attention.rope, isinstance(attention, MLAConfig)
+    rope = attention.rope
     state = {
-        "dim": attention.qk_rope_head_dim if latent else attention.head_dim,
+        "dim": attention.rope_dim,
         "theta": int(rope.rope_theta),
         "method": method,
         "length": length,
@@ -59,7 +58,7 @@ class RoPEView(View):
                 control("trained", "Trained length, tokens", LENGTHS[:-1], more=True),
                 control("theta", "Theta", THETAS, more=True),
                 control("abf_theta", "Theta after ABF", THETAS, more=True, when=("method", ["ABF"])),
-                control("dim", "Dimensions that turn", [32, 64, 128], more=True),
+                control("dim", "Dimensions that rotate", [32, 64, 128], more=True),
                 control("beta_fast", "beta_fast, turns", BETAS, more=True, when=("method", ["YaRN"])),
                 control("beta_slow", "beta_slow, turns", BETAS, more=True, when=("method", ["YaRN"])),
             ],
@@ -106,9 +105,9 @@ def summary(state: dict, table) -> str:
     """What the picture shows, in words with its numbers."""
     kept, whole = int((table.slowed < 1.001).sum()), int((table.trained_turns >= 1).sum())
     unseen, most = int(table.unseen.sum()), table.slowed.max()
-    speeds = "all keep their speed"
+    speeds = "all as fast as before"
     if most > 1.001:
-        speeds = f"{kept} keep their speed, the slowest is slowed {most:.3g} times"
+        speeds = f"{kept} of them as fast as before, the slowest slowed {most:.3g} times"
     return (
         f"{len(table)} hands, theta {state['theta']:,}, method {state['method']}: {speeds}. In training, on "
         f"{state['trained']:,} tokens, {whole} finish a turn. On {state['length']:,} tokens, {unseen} reach angles "

@@ -10,6 +10,10 @@ def frequencies_by_logarithms(theta, dim):
     return [math.exp(-math.log(theta) * 2 * i / dim) for i in range(dim // 2)]
 
 
+def frequencies_backwards(theta, dim):
+    return (theta ** (-2 * np.arange(dim // 2)[::-1] / dim))[::-1]
+
+
 def frequencies_by_division(theta, dim):
     return 1.0 / (theta ** (torch.arange(0, dim, 2).double() / dim))
 
@@ -27,6 +31,10 @@ def rotate_by_quarter_turn(x, positions, inv_freq):
     return x * angle.cos() + torch.cat((-b, a), dim=-1) * angle.sin()
 
 
+def rotate_as_a_list_of_rows(x, positions, inv_freq):
+    return [*rotate_by_quarter_turn(x, positions, inv_freq)]
+
+
 def rotate_row_by_row(x, positions, inv_freq):
     out, half = np.empty(x.shape), x.shape[1] // 2
     for t, row in enumerate(x.numpy()):
@@ -36,10 +44,10 @@ def rotate_row_by_row(x, positions, inv_freq):
     return out
 
 
-def decode_by_distance(q, k, v, past_k, past_v, rotate):
+def decode_by_distance(q, k, v, past_k, past_v, turn_one):
     """A score sees the difference of two positions alone: everything may be moved so that the new token stands at 0."""
     steps = len(past_k)
-    keys = [rotate(key, -steps) for key in past_k] + [k]
+    keys = [turn_one(key, -steps) for key in past_k] + [k]
     scores = torch.stack([q @ key for key in keys]) / math.sqrt(len(q))
     weights = scores.exp() / scores.exp().sum()
     return (weights[:, None] * torch.vstack((past_v, v))).sum(0)
@@ -106,9 +114,9 @@ def softmax_scale_in_parts(nope, rope, factor, mscale):
 
 
 OTHER_WAYS = {
-    "03.1": [frequencies_by_logarithms, frequencies_by_division],
-    "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row],
-    "03.3": [],  # below: needs unturned keys
+    "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
+    "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
+    "03.3": [decode_by_distance],
     "03.4": [to_half_split_by_reshaping],
     "03.5": [unseen_by_loop],
     "03.6": [ntk_theta_by_solving],
@@ -119,4 +127,3 @@ OTHER_WAYS = {
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],
 }
-OTHER_WAYS["03.3"] = [decode_by_distance]

@@ -33,18 +33,32 @@ def test_a_right_answer():
 
 
 def test_the_shape_is_named():
-    assert "The shape is (63,), where (64,) is expected." in str(check("03.1", lambda *a: right(*a)[1:]))
+    assert "The shape is (63,), where (64,) is expected: (dim / 2,), one speed for each pair" in str(
+        check("03.1", lambda *a: right(*a)[1:])
+    )
     turned = exercise("05.2").solution
     says = str(check("05.2", lambda *a: turned(*a).T))
     assert "The shape is (16, 8), where (8, 16) is expected: the last two dimensions have changed places." in says
 
 
 def test_a_factor_is_named():
-    assert "Every value is 3 times what it should be" in str(check("03.1", lambda *a: 3 * right(*a)))
+    assert "Your result is always 3 times what it should be" in str(check("03.1", lambda *a: 3 * right(*a)))
 
 
 def test_a_number_that_no_mistake_gives():
-    assert "1 is not right; 2 is expected. No known mistake gives this." in str(check("05.5", lambda *a: 1))
+    says = "1 is not right for rank=512, rope_width=64, head_dim=128; 2 is expected. No known mistake gives this."
+    assert says in str(check("05.5", lambda *a: 1))
+
+
+def test_a_factor_is_not_named_where_it_says_nothing():
+    truth = exercise("03.5").truth
+    for wrong in (lambda *a: 2 * truth(*a) + (truth(*a) == 0), lambda *a: 0):
+        assert "times what it should be" not in str(check("03.5", wrong))
+
+
+@pytest.mark.parametrize("wrong", [lambda *a: right(*a).round(decimals=4), lambda *a: right(*a) + 1e-5])
+def test_the_slow_hands_count_too(wrong):
+    assert check("03.1", wrong).right is False
 
 
 def test_an_unknown_mistake_is_located():
@@ -52,11 +66,13 @@ def test_an_unknown_mistake_is_located():
         return right(theta, dim) + 0.5 * (torch.arange(dim // 2) == 2)
 
     says = str(check("03.1", bumped))
-    assert "63 of 64 values agree; the first that does not, at [2], is 1.24989, where 0.749894 is expected" in says
+    assert "63 of 64 values agree for theta=10000, dim=128; the first that does not, at [2], is 1.24989" in says
 
 
 def test_not_a_number_is_named():
-    assert "99 of 99 values are not a number" in str(check("03.1", lambda *a: right(*a) / 0 * 0))
+    assert "64 of 64 values are not a number (NaN) for theta=10000, dim=128" in str(
+        check("03.1", lambda *a: right(*a) / 0 * 0)
+    )
 
 
 def test_an_exception_is_reported_with_its_line():
@@ -65,11 +81,19 @@ def test_an_exception_is_reported_with_its_line():
 
     says = str(check("03.1", broken))
     assert "It raises RuntimeError in the line `return torch.ones(2) @ torch.ones(3)`" in says
-    assert "It was called with 10000.0, 128" in says
-    assert "(5, 10), (5,), (5,)" in str(check("03.2", lambda x, positions, inv_freq: 1 / 0))
+    assert "It was called with theta=10000, dim=128." in says
+    says = str(check("03.2", lambda x, positions, inv_freq: 1 / 0))
+    assert "x of shape (3, 14), positions of shape (3,), inv_freq of shape (7,)" in says
 
 
-@pytest.mark.parametrize(("mine", "says"), [(lambda *a: "text", "It is a str"), (lambda *a: {}, "It is a dict")])
+def test_a_wrong_number_of_parameters_is_named():
+    assert "It must take (theta, dim)." in str(check("03.1", lambda theta: 1))
+
+
+@pytest.mark.parametrize(
+    ("mine", "says"),
+    [(lambda *a: "text", "It is a str"), (lambda *a: {}, "It is a dict"), (lambda *a: 1j * right(*a), "complex")],
+)
 def test_other_things_than_numbers_are_named(mine, says):
     assert says in str(check("03.1", mine))
 

@@ -29,7 +29,7 @@ def test_a_mistake_is_caught_and_named(exercise, mistake):
 def test_mistakes_can_be_told_apart(exercise):
     found = [results(exercise, exercise.mutant(mistake)) for mistake in exercise.mistakes]
     for a, b in itertools.combinations(found, 2):
-        assert not agree(a, b, exercise.tolerance)
+        assert not agree(exercise, a, b)
 
 
 def test_two_mistakes_at_once_are_named(exercise):
@@ -55,7 +55,7 @@ def test_another_right_way_passes(number):
 
 def test_each_is_whole(exercise):
     assert exercise.number in OTHER_WAYS
-    assert len(exercise.mistakes) >= 3 and len(exercise.hints) >= 2 and exercise.after
+    assert len(exercise.mistakes) >= 3 and len(exercise.hints) >= 2 and exercise.after and exercise.returns
     assert 1 <= exercise.difficulty <= 5 and 1 <= exercise.importance <= 5 and 1 <= exercise.minutes <= 20
     for mistake in exercise.mistakes:
         assert not mistake.says.endswith(".") and mistake.says[0].islower()
@@ -70,7 +70,7 @@ def test_a_lesson_has_its_exercises(lesson):
 
 
 def test_unknown_numbers_are_refused_with_the_nearest():
-    with pytest.raises(ValueError, match=r"no exercise '05\.9'; there is 05\."):
+    with pytest.raises(ValueError, match=r"no exercise '05\.9'; there are 05\.1, 05\.2, 05\.3"):
         catalogue.exercise("05.9")
-    with pytest.raises(ValueError, match=r"no prediction 'x'; there is 03\.0, 05\.0"):
+    with pytest.raises(ValueError, match=r"no prediction 'x'; there are 03\.0, 05\.0"):
         catalogue.prediction("x")

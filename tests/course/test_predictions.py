@@ -33,6 +33,19 @@ def test_noted_then_revealed_and_it_stays(asked):
     assert view.summary == shown and view.state == {"noted": wrong}
 
 
+def test_a_second_guess_in_a_new_cell_leaves_the_first():
+    asked = PREDICTIONS[0]
+    right = [*asked.choices].index(asked.right)
+    predict(asked.number).state = {"noted": right - 1}
+    again = predict(asked.number)
+    again.state = {"noted": right}
+    assert f"(Your first guess is kept: {[*asked.choices][right - 1]}.)" in again.summary
+
+
+def test_a_saved_notebook_shows_the_question():
+    assert repr(predict("05.0")).startswith("DeepSeek-V3 has 128 heads and 61 layers. What does its cache")
+
+
 def test_the_right_one_is_said_to_be_right():
     asked = PREDICTIONS[0]
     view = predict(asked.number)

@@ -46,7 +46,17 @@ def test_progress_lists_everything():
     assert table.loc["03.0", "state"] == "guessed none" and table.loc["05.6", "state"] == "open"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"exercises": 1, "predictions": {}}', '{"exercises": {"03.1": 4}}', ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"exercises": {"05.5": {"tries": "x", "right": null}}, "predictions": {}}',
+        '{"exercises": 1, "predictions": {}}',
+        '{"exercises": {"03.1": 4}}',
+        "",
+    ],
+)
 def test_a_broken_file_is_put_aside(record_file, text):
     record_file.parent.mkdir()
     record_file.write_text(text)

@@ -79,7 +79,7 @@ def test_the_look_stays_inside():
 
 
 def test_wavelengths_tell_the_slow_hands_by_shape_too():
-    table = pd.DataFrame({"wavelength": [6.3, 60.0, 900.0], "trained_turns": [16.0, 1.7, 0.1]})
+    table = pd.DataFrame({"wavelength": [6.3, 60.0, 900.0], "turns": [16.0, 1.7, 0.1]})
     figure = rope.wavelengths(table, 100, message="one of three")
     (axes,) = figure.axes
     fast, slow, length = axes.lines

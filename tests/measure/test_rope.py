@@ -85,6 +85,6 @@ def test_a_score_sees_only_the_distance():
 def test_the_overview_of_the_lesson():
     names = ("gpt-oss-120b", "qwen3-235b-a22b", "deepseek-v3")
     table = overview({name: lmlab.config(name) for name in names}, dict(zip(names, (4096, 32_768, 4096), strict=True)))
-    assert table.loc["hands that finish a turn in training"].tolist() == [18, 40, 23]
+    assert table.loc["hands that finish a turn in it"].tolist() == [18, 40, 23]
     assert table.loc["a turn of the slowest, tokens"].tolist() == ["649,409", "5,063,256", "47,117"]
-    assert table.loc["dimensions of a query that turn"].tolist() == ["64 of 64", "128 of 128", "64 of 192"]
+    assert table.loc["dimensions of a query that rotate"].tolist() == ["64 of 64", "128 of 128", "64 of 192"]

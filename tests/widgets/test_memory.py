@@ -11,7 +11,7 @@ import lmlab
 from lmlab import facts
 from lmlab.configuration import as_gqa, as_mla
 from lmlab.measure import memory
-from lmlab.widgets.memory import MODELS, CacheView, gpu_bytes
+from lmlab.widgets.memory import MODELS, CacheView, gpus
 
 
 def changed(state):
@@ -25,7 +25,7 @@ def expected(state):
     """[(name, config)] of the lines that the state asks for."""
     found = [(name, lmlab.config(name)) for name in MODELS if name in state["models"]]
     other = changed(state)
-    return found if other == lmlab.config(state["what_if"]) else [*found, (f"{state['what_if']}, changed", other)]
+    return found if other == lmlab.config(state["what_if"]) else [*found, (f"{state['what_if']} (changed)", other)]
 
 
 def number(text):
@@ -45,16 +45,16 @@ def check(view):
             each = memory.cache_bytes(config, n, batch)
             assert value == pytest.approx(each / 1e9 if whole else each / 1e3 / n / batch)
         weights = memory.weight_bytes(config, memory.released_format(config))
-        left = gpu_bytes(state["gpu"]) - weights
+        left = gpus()[state["gpu"]] - weights
         assert number(row[1]) == pytest.approx(weights / 1e9, abs=0.051)
         assert number(row[2]) == pytest.approx(held / 1e9, rel=0.006)
         assert number(row[3]) == pytest.approx(held / 1e3 / length / batch, abs=0.051)
-        assert f"{name} {held / 1e9:.3g}" in view.summary
+        assert f"{name} {row[2]}" in view.summary
         if left <= 0:
-            assert row[4] == "does not fit" and f"GB of {name} do not fit" in view.summary
+            assert row[4] == "does not fit" and f"no room for {name}, whose" in view.summary
             continue
         assert int(number(row[5])) == left // (held // batch)
-        assert f"{name} leaves room for {left // (held // batch):,}" in view.summary
+        assert f"{left // (held // batch):,} such texts of {name}" in view.summary
         longest = int(number(row[6]))
         assert memory.cache_bytes(config, longest, batch) <= left < memory.cache_bytes(config, longest + 1, batch)
 
@@ -62,7 +62,7 @@ def check(view):
 def test_it_opens_on_the_flagships():
     view = CacheView()
     check(view)
-    words = "Cache of 1 text of 131,072 tokens, in GB: gpt-oss-120b 4.84, deepseek-v3 9.21, qwen3-235b-a22b 25.2."
+    words = "Cache of 1 text of 131,072 tokens, in GB: gpt-oss-120b 4.84, qwen3-235b-a22b 25.2, deepseek-v3 9.21."
     assert view.summary.startswith(words)
 
 
@@ -97,14 +97,30 @@ def test_keywords_win_over_what_a_choice_stands_for():
     view = CacheView(what_if="qwen3-8b", attention="MLA", rank=256, models=["deepseek-v3", "gpt-oss-20b"])
     assert (view.state["attention"], view.state["rank"]) == ("MLA", 256)
     assert view.state["models"] == ["gpt-oss-20b", "deepseek-v3"], "in the order of the list"
-    assert [line["name"] for line in view.data["lines"]] == ["gpt-oss-20b", "deepseek-v3", "qwen3-8b, changed"]
+    assert [line["name"] for line in view.data["lines"]] == ["gpt-oss-20b", "deepseek-v3", "qwen3-8b (changed)"]
 
 
-def test_the_numbers_are_those_of_the_gpus_facts():
-    assert gpu_bytes("8 x H200, 1,128 GB") == 8 * facts.value("nvidia-h200-sxm", "memory") * 10**9
-    for spec in CacheView().controls:
-        for label in spec["labels"] if spec["name"] == "gpu" else []:
-            assert gpu_bytes(label) == int(re.search(r", ([\d,]+) GB", label).group(1).replace(",", "")) * 10**9
+def test_a_gpu_holds_what_its_driver_reports():
+    assert gpus()["8 x H100, 684 GB"] == 8 * 81_559 * 2**20
+    for label, held in gpus().items():
+        assert int(re.search(r", ([\d,]+) GB", label).group(1).replace(",", "")) == round(held / 1e9)
+    for gpu in ("nvidia-rtx-4090", "nvidia-h100-sxm", "nvidia-h200-sxm"):
+        named, reported = facts.value(gpu, "memory") * 1e9, facts.value(gpu, "memory_reported") * 2**20
+        assert named < reported < 1.08 * named, "a datasheet's GB are nearer to GiB"
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"gpu": "A100"}, "gpu='A100' is not one of 1 x RTX 4090"),
+        ({"models": ["gpt2"]}, "models='gpt2' is not one of gpt-oss-20b"),
+        ({"batch": 0}, "batch=0 is not one of 1, 2"),
+        ({"attention": "mha"}, "attention='mha' is not one of GQA, MLA"),
+    ],
+)
+def test_values_that_no_control_has_are_refused(state, says):
+    with pytest.raises(ValueError, match=says):
+        CacheView(**state)
 
 
 @pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])

@@ -150,7 +150,8 @@ export function words(parent, model) {
 // Draw now and after every change of the data; the root carries the version that is on the screen.
 export function drawing(node, model, draw) {
   const refresh = () => {
-    draw(model.get("data"));
+    const data = model.get("data");
+    if (Object.keys(data).length) draw(data); // nothing to draw where the first state was refused
     node.setAttribute("data-version", model.get("version"));
   };
   model.on("change:version", refresh);
