@@ -82,7 +82,7 @@ function bars(node) {
     limit.selectAll("line").data([data.gpu]).join("line").attr("x1", all).attr("x2", all).attr("y1", 22).attr("y2", height - 18)
       .attr("stroke", "currentColor").attr("stroke-width", 2).attr("stroke-dasharray", "6 3");
     limit.selectAll("text").data([data.gpu]).join("text").attr("x", all).attr("y", height - 4)
-      .attr("text-anchor", all(data.gpu) > 760 ? "end" : "start").text((v) => `the GPU holds ${v.toLocaleString("en")} GB`);
+      .attr("text-anchor", all(data.gpu) > 760 ? "end" : "start").text((v) => `the GPU holds ${Math.round(v).toLocaleString("en")} GB`);
   };
 }
 

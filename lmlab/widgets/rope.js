@@ -68,7 +68,7 @@ export default {
     kit.controls(node, model);
     const draw = [chart(node), dials(node)];
     kit.add(node, "p", {}, "Grey squares and thick grey arcs: what training showed. Blue: this text. Orange triangles and numbers "
-      + "with !: angles never seen. A full ring is a whole turn, the black hand stands where the text ends. Shaded: how far YaRN slows "
+      + "with !: angles never seen. A full ring is a whole turn, the thin hand stands where the text ends. Shaded: how far YaRN slows "
       + "a hand, from not at all (white) to the whole factor.");
     kit.words(node, model);
     kit.drawing(node, model, (data) => draw.forEach((one) => one(data)));

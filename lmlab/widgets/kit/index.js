@@ -10,7 +10,7 @@ export { select };
 
 // Okabe and Ito; the families' colours are those of lmlab/figures/theme.py
 export const FAMILIES = { "GPT-OSS": "#0072B2", Qwen3: "#E69F00", DeepSeek: "#009E73" };
-export const COLOURS = { before: "#666666", now: "#0072B2", unseen: "#D55E00", kept: "#009E73", accent: "#E69F00" };
+export const COLOURS = { before: "#808080", now: "#0072B2", unseen: "#D55E00", kept: "#009E73", accent: "#E69F00" };
 
 const STYLE = `
 .lmlab { color: var(--jp-ui-font-color1, #222); background: var(--jp-layout-color0, #fff); font: 14px/1.45 system-ui, sans-serif;
