@@ -1,0 +1,55 @@
+"""What a training run is: everything that decides its result, as one frozen value that is saved beside the weights."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """`tokens` are positions read, padding included; a step reads batch_size rows of `length`.
+
+    learning_rate       AdamW's, for embeddings, head, norms and what else is not a matrix of a layer
+    muon_learning_rate  Muon's, for the layers' matrices; None: AdamW for them, too
+    warmup, decay       shares of the steps: the rate rises linearly, stays, and falls linearly to nearly nothing
+                        (warmup-stable-decay, arXiv:2405.18392)
+    balance             weight of the balancing loss, where the router has no bias of its own
+    bias_rate           gamma of the routers that have one (parts/balancing.py)
+    mtp                 weight of the multi-token-prediction loss (DeepSeek-V3, arXiv:2412.19437, section 4.2: 0.3)
+    bf16                forward and backward in bfloat16 (autocast); weights and optimizer stay float32
+    """
+
+    tokens: int
+    mixture: str = "general"
+    batch_size: int = 16
+    length: int = 256
+    learning_rate: float = 3e-3
+    muon_learning_rate: float | None = 0.01
+    weight_decay: float = 0.05
+    warmup: float = 0.02
+    decay: float = 0.4
+    clip: float = 1.0
+    balance: float = 0.01
+    bias_rate: float = 0.01
+    mtp: float = 0.3
+    bf16: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(
+                f"tokens={self.tokens} are less than one step: {self.batch_size} rows of {self.length} need "
+                f"{self.batch_size * self.length}"
+            )
+        if not 0 <= self.warmup + self.decay <= 1:
+            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that add up to at most 1")
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // (self.batch_size * self.length)
+
+    def rate(self, step: int) -> float:
+        """The share of the full learning rate at a step, counted from 0."""
+        rising, falling = round(self.warmup * self.steps), round(self.decay * self.steps)
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        left = self.steps - step
+        return left / (falling + 1) if left <= falling else 1.0

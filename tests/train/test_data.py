@@ -1,0 +1,57 @@
+"""Rows hold whole documents, nearly without padding; held-out texts carry their floor."""
+
+import itertools
+
+import torch
+
+from lmlab.text.corpus import documents
+from lmlab.text.tokenizer import train
+from lmlab.train.data import IGNORED, batches, held_out, packed, token_lists
+
+TEXTS = [document.text for document in itertools.islice(documents("general", 0), 500)]
+TOKENIZER = train(TEXTS, vocab_size=512)
+LENGTH = 300
+
+
+def test_rows_hold_whole_documents_and_little_padding():
+    lists = list(itertools.islice(token_lists(documents("general", 1), TOKENIZER, LENGTH), 1024))
+    rows = list(packed(iter(lists), LENGTH, TOKENIZER.pad))
+    assert all(len(row) == LENGTH + 1 for row in rows)
+    again = []
+    for row in rows:
+        text = [token for token in row if token != TOKENIZER.pad]
+        assert text[-1] == TOKENIZER.end or len(text) == LENGTH + 1
+        found, at = [], 0
+        while TOKENIZER.end in text[at:]:
+            to = text.index(TOKENIZER.end, at) + 1
+            found.append(text[at:to])
+            at = to
+        again += found + ([text[at:]] if at < len(text) else [])
+    assert sorted(again) == sorted(lists), "every document once, none split"
+    early = rows[: len(rows) // 3]  # while the pool is full
+    assert sum(len(row) - row.count(TOKENIZER.pad) for row in early) / sum(map(len, early)) > 0.95
+
+
+def test_batches_are_shifted_and_repeatable():
+    first, second = (next(batches("general", TOKENIZER, 4, 64, seed)) for seed in (3, 3))
+    other = next(batches("general", TOKENIZER, 4, 64, 4))
+    (ids, targets) = first
+    assert ids.shape == targets.shape == (4, 64)
+    assert torch.equal(ids, second[0]) and torch.equal(targets, second[1]) and not torch.equal(ids, other[0])
+    real = targets[:, :-1] != IGNORED
+    assert torch.equal(targets[:, :-1][real], ids[:, 1:][real])
+    assert not (targets == TOKENIZER.pad).any()
+
+
+def test_held_out_texts_are_not_trained_on_and_know_their_floor():
+    held = held_out("general", TOKENIZER, 50, LENGTH)
+    assert held.ids.shape == held.targets.shape == (50, LENGTH) and len(held.domains) == 50
+    assert (held.ids[:, 0] == TOKENIZER.end).all(), "the first token is predicted, too"
+    texts = [document.text for document in itertools.islice(documents("general", 0), 3000)]
+    source = {document.text: document for document in itertools.islice(documents("general", -1), 200)}
+    for row, targets, domain, floor in zip(held.ids, held.targets, held.domains, held.floors, strict=True):
+        kept = targets[targets != IGNORED].tolist()
+        text = TOKENIZER.decode(kept[:-1])
+        assert kept[-1] == TOKENIZER.end and row[1 : len(kept)].tolist() == kept[:-1]
+        assert text not in texts and source[text].domain == domain
+        assert abs(float(floor) + source[text].logprob) < 1e-4

@@ -1,0 +1,191 @@
+"""Training learns, goes on exactly where it stopped, and is the same over several processes."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import lmlab
+from lmlab.parts.balancing import expert_counts
+from lmlab.text.corpus import documents
+from lmlab.text.tokenizer import train
+from lmlab.train import state
+from lmlab.train.objective import Objective
+from lmlab.train.optimizers import build, init_for_training
+from lmlab.train.pretraining import pretrain, read_records
+from lmlab.train.recipe import Recipe
+
+TOKENIZER = train((document.text for document in itertools.islice(documents("general", 0), 1000)), 512)
+SMALL = Recipe(tokens=8 * 4 * 64, batch_size=4, length=64)
+MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
+
+
+def fresh(name="mini-deepseek-v3"):
+    model = lmlab.build(lmlab.config(name))
+    init_for_training(model, torch.Generator().manual_seed(0))
+    return model
+
+
+def losses(records):
+    return [record.loss for record in records]
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_it_learns(name):
+    recipe = Recipe(tokens=30 * 8 * 64, batch_size=8, length=64)
+    records = list(pretrain(fresh(name), TOKENIZER, recipe, evaluate_every=15, evaluate_on=8))
+    assert [record.step for record in records] == [*range(1, 31)] and records[-1].tokens == recipe.tokens
+    assert records[-1].loss < records[0].loss - 2
+    assert [record.step for record in records if record.distance] == [15, 30]
+    assert records[-1].distance["all"] < records[14].distance["all"]
+    assert (records[-1].load is None) == (name == "mini-qwen3") and (records[-1].mtp is not None) == ("deep" in name)
+
+
+def test_it_goes_on_exactly_where_it_stopped(tmp_path):
+    whole = list(pretrain(fresh(), TOKENIZER, SMALL, evaluate_on=0))
+    list(itertools.islice(pretrain(fresh(), TOKENIZER, SMALL, folder=tmp_path, evaluate_on=0, save_every=3), 5))
+    rest = list(pretrain(fresh("mini-deepseek-v3"), TOKENIZER, SMALL, folder=tmp_path, evaluate_on=0))
+    assert [record.step for record in rest] == [4, 5, 6, 7, 8]
+    assert losses(rest) == losses(whole)[3:]
+
+
+def test_another_recipe_is_refused(tmp_path):
+    list(itertools.islice(pretrain(fresh(), TOKENIZER, SMALL, folder=tmp_path, evaluate_on=0, save_every=1), 1))
+    other = Recipe(tokens=SMALL.tokens, batch_size=4, length=64, seed=1)
+    with pytest.raises(ValueError, match=r"belongs to another recipe: seed=1 \(there: 0\)"):
+        next(pretrain(fresh(), TOKENIZER, other, folder=tmp_path, evaluate_on=0))
+
+
+def test_a_broken_state_is_named(tmp_path):
+    (tmp_path / state.FILE).write_bytes(b"nothing of use")
+    with pytest.raises(ValueError, match="cannot be read"):
+        next(pretrain(fresh(), TOKENIZER, SMALL, folder=tmp_path, evaluate_on=0))
+
+
+def test_a_full_disk_is_named_and_leaves_the_last_good_state(tmp_path, monkeypatch):
+    model = fresh("mini-qwen3")
+    optimizers = build(model, SMALL)
+    state.save(tmp_path, 3, model, optimizers, SMALL)
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(state, "save_file", full)
+    with pytest.raises(OSError, match=r"state after step 4 .*No space left.*the last good one is still there"):
+        state.save(tmp_path, 4, model, optimizers, SMALL)
+    monkeypatch.undo()
+    assert state.load(tmp_path, model, optimizers, SMALL) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [state.FILE]
+
+
+def test_stopping_leaves_the_model_without_hooks():
+    model = fresh()
+    records = pretrain(model, TOKENIZER, SMALL, evaluate_on=0)
+    next(records)
+    records.close()
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_biases_move_against_the_load():
+    model = fresh()
+    objective = Objective(model, SMALL)
+    ids = torch.randint(0, 512, (2, 64), generator=torch.Generator().manual_seed(0))
+    objective(ids, ids)
+    (router, routing), *_ = objective.routed
+    counts = expert_counts(routing.indices, 8)
+    objective.balance(0.5)
+    expected = 0.5 * SMALL.bias_rate * torch.sign(counts.mean() - counts)
+    torch.testing.assert_close(router.e_score_correction_bias, expected)
+
+
+def test_norms_and_biases_do_not_decay_and_muon_has_the_matrices():
+    model = fresh("mini-gpt-oss")
+    adamw, muon = build(model, SMALL)
+    decaying, others = adamw.param_groups
+    assert all(parameter.ndim >= 2 for parameter in decaying["params"]) and others["weight_decay"] == 0
+    assert all(parameter.ndim < 2 for parameter in others["params"])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    in_muon = {names[id(parameter)] for parameter in muon.param_groups[0]["params"]}
+    assert "layers.0.self_attn.q_proj.weight" in in_muon and "embed_tokens.weight" not in in_muon
+    every = [p for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
+    assert len(every) == len({*map(id, every)}) == len(list(model.parameters()))
+
+
+def test_the_rate_rises_stays_and_falls():
+    recipe = Recipe(tokens=100 * 4096, warmup=0.1, decay=0.4)
+    rates = [recipe.rate(step) for step in range(recipe.steps)]
+    assert rates[:2] == pytest.approx([1 / 11, 2 / 11]) and rates[10:60] == [1.0] * 50
+    assert all(a > b > 0 for a, b in itertools.pairwise(rates[60:])) and rates[-1] < 0.03
+
+
+@pytest.mark.parametrize(("fields", "says"), [({"tokens": 10}, "need 4096"), ({"warmup": 0.7}, "add up to at most 1")])
+def test_recipes_that_cannot_be_followed(fields, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe(**({"tokens": 10**6} | fields))
+
+
+# the command line, in processes of its own
+
+OPTIONS = "--tokens 1536 --batch-size 4 --length 64 --save-every 2 --evaluate-every 100".split()  # 6 steps
+
+
+def command(out, *more, processes=1):
+    alone = [sys.executable, "-m", "lmlab.train"]
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    start = alone if processes == 1 else [*several, "-m", "lmlab.train"]
+    return [*start, "mini-deepseek-v3", "--out", str(out), *OPTIONS, *more]
+
+
+def run(*arguments, **options):
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    done = subprocess.run(command(*arguments, **options), env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    run(folder)
+    return folder
+
+
+ADAMW = ("--muon-learning-rate", "0")  # Muon works in bfloat16: equal to three digits only
+
+
+@pytest.fixture(scope="module")
+def with_adamw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adamw")
+    run(folder, *ADAMW)
+    return folder
+
+
+def test_the_command_keeps_records_and_a_checkpoint(alone):
+    records = read_records(alone / "records.jsonl")
+    assert [record.step for record in records] == [1, 2, 3, 4, 5, 6]
+    model = lmlab.load(alone / "checkpoint")
+    assert model.config.vocab_size == 1024 and (alone / "checkpoint" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--shard",)], ids=["DDP", "FSDP2"])
+def test_two_processes_have_the_losses_of_one(with_adamw, tmp_path, more):
+    run(tmp_path, *ADAMW, *more, processes=2)
+    one, two = (read_records(folder / "records.jsonl") for folder in (with_adamw, tmp_path))
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert [record.load for record in two] == pytest.approx([record.load for record in one], rel=0.02)
+
+
+def test_killed_at_some_step_it_goes_on_to_the_same_losses(alone, tmp_path):
+    process = subprocess.Popen(command(tmp_path), env=dict(os.environ, OMP_NUM_THREADS="1"), stderr=subprocess.DEVNULL)
+    path, deadline = tmp_path / "records.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (path.exists() and path.read_text().count("\n") >= 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run(tmp_path)
+    assert losses(read_records(path)) == losses(read_records(alone / "records.jsonl"))
