@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 import lmlab
-from lmlab.configuration import BlockConfig, ModelConfig, diff, flatten, from_dict, summary, to_dict
+from lmlab.configuration import BlockConfig, ModelConfig, as_gqa, as_mla, diff, flatten, from_dict, summary, to_dict
 from lmlab.families import PRESETS
 from lmlab.parts.dual_chunk import DualChunkConfig
 from lmlab.parts.gqa import GQAConfig
@@ -133,3 +133,24 @@ def test_diff_of_a_model_with_itself_and_with_its_namesake():
     table = diff(QWEN, changed)
     assert list(table.columns) == ["qwen3-8b (a)", "qwen3-8b (b)"] and list(table.index) == ["tie_word_embeddings"]
     assert list(diff(replace(QWEN, name=""), replace(changed, name="")).columns) == ["a", "b"]
+
+
+def test_as_gqa_by_hand():
+    gqa = as_gqa(V3, 8, 128)
+    first, second = gqa.blocks[0].attention, gqa.blocks[1].attention
+    assert (first.head_dim, first.num_attention_heads, first.num_key_value_heads) == (128, 128, 8)
+    assert (first.sliding_window, second.sliding_window) == (128, None) and gqa.mtp[0].attention.sliding_window is None
+    assert as_gqa(OSS, 4).blocks[0].attention.sliding_window is None
+    for heads in (0, -8, 3):
+        with pytest.raises(ValueError, match="num_key_value_heads"):
+            as_gqa(QWEN, heads)
+
+
+def test_as_mla_by_hand():
+    mla = as_mla(OSS, 256, 32).blocks[0].attention
+    assert (mla.kv_lora_rank, mla.qk_nope_head_dim, mla.qk_rope_head_dim, mla.v_head_dim) == (256, 64, 32, 64)
+    assert mla.num_attention_heads == 64 and mla.attention_bias and mla.q_lora_rank is None
+    assert as_mla(V3, 256, 32).blocks[0].attention.q_lora_rank == 1536
+    for rank, width in ((0, 32), (256, 0), (-1, 32)):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            as_mla(V3, rank, width)

@@ -89,7 +89,11 @@ def progress(lesson: str = "") -> "pd.DataFrame":
     how many tries. Kept in the file that `lmlab.course.record.place()` names; delete it to start anew."""
     import pandas as pd
 
-    found, rows = read(), []
+    try:
+        found = read()
+    except OSError as error:
+        raise ValueError(f"{place()} cannot be read ({error}); LMLAB_PROGRESS can name another file") from error
+    rows = []
     for prediction in catalogue.predictions():
         noted = found["predictions"].get(prediction.number, {})
         state = "open" if not noted else "right" if noted["right"] else f"guessed {noted['guess']}"

@@ -213,4 +213,4 @@ def summary(state: dict, rows: list[Row]) -> str:
 def _fit(row: Row) -> str:
     if row.left <= 0:
         return f"no room for {row.name}, whose weights take {row.weights / GB:,.0f} GB"
-    return f"{row.texts:,} such texts of {row.name}"
+    return f"{row.texts:,} such text{'s' * (row.texts != 1)} of {row.name}"

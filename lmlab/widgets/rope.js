@@ -17,7 +17,7 @@ function chart(node) {
     const band = (x(1) - x(0));
     groups.ramp.selectAll("rect").data(pairs).join("rect").attr("x", (i) => x(i) - band / 2).attr("width", band)
       .attr("y", TOP).attr("height", BOTTOM - TOP).attr("fill", kit.COLOURS.accent).attr("opacity", (i) => data.ramp[i] * 0.22);
-    const marks = [["trained on", data.trained, kit.COLOURS.before], ["this text", data.length, kit.COLOURS.now]];
+    const marks = [["original", data.trained, kit.COLOURS.before], ["this text", data.length, kit.COLOURS.now]];
     const apart = Math.abs(y(data.trained) - y(data.length)) < 16;
     groups.marks.selectAll("line").data(marks).join("line").attr("x1", LEFT - 10).attr("x2", WIDTH - RIGHT + 8)
       .attr("y1", (m) => y(m[1])).attr("y2", (m) => y(m[1])).attr("stroke", (m) => m[2]).attr("stroke-dasharray", "6 4");
@@ -67,7 +67,7 @@ export default {
     const node = kit.root(el, "RoPE: clock hands and wavelengths");
     kit.controls(node, model);
     const draw = [chart(node), dials(node)];
-    kit.add(node, "p", {}, "Grey squares and thick grey arcs: what training showed. Blue: this text. Orange triangles and numbers "
+    kit.add(node, "p", {}, "Grey squares and thick grey arcs: the original length, whose angles the model knows. Blue: this text. Orange triangles and numbers "
       + "with !: angles never seen. A full ring is a whole turn, the thin hand stands where the text ends. Shaded: how far YaRN slows "
       + "a hand, from not at all (white) to the whole factor.");
     kit.words(node, model);

@@ -21,8 +21,8 @@ def _start(preset: str, method: str, length: int, **changes) -> dict:
         "theta": int(rope.rope_theta),
         "method": method,
         "length": length,
-        "beta_fast": 32,
-        "beta_slow": 1,
+        "beta_fast": int(getattr(rope.scaling, "beta_fast", 32)),
+        "beta_slow": int(getattr(rope.scaling, "beta_slow", 1)),
         "truncate": getattr(rope.scaling, "truncate", True),
         "abf_theta": 1_000_000,
     }
@@ -55,11 +55,20 @@ class RoPEView(View):
                 control("method", "Method", [*METHODS], kind="choice"),
                 control("factor", "Factor", FACTORS, when=("method", ["position interpolation", "NTK", "YaRN"])),
                 control("length", "Length of the text, tokens", sorted(LENGTHS)),
-                control("trained", "Trained length, tokens", LENGTHS[:-1], more=True),
+                control("trained", "Original length, tokens", LENGTHS[:-1], more=True),
                 control("theta", "Theta", THETAS, more=True),
                 control("abf_theta", "Theta after ABF", THETAS, more=True, when=("method", ["ABF"])),
                 control("dim", "Dimensions that rotate", [32, 64, 128], more=True),
                 control("beta_fast", "beta_fast, turns", BETAS, more=True, when=("method", ["YaRN"])),
+                control(
+                    "truncate",
+                    "Bounds of the ramp",
+                    [True, False],
+                    ["whole pairs", "exact"],
+                    kind="choice",
+                    more=True,
+                    when=("method", ["YaRN"]),
+                ),
                 control("beta_slow", "beta_slow, turns", BETAS, more=True, when=("method", ["YaRN"])),
             ],
         )
@@ -109,7 +118,7 @@ def summary(state: dict, table) -> str:
     if most > 1.001:
         speeds = f"{kept} of them as fast as before, the slowest slowed {most:.3g} times"
     return (
-        f"{len(table)} hands, theta {state['theta']:,}, method {state['method']}: {speeds}. In training, on "
-        f"{state['trained']:,} tokens, {whole} finish a turn. On {state['length']:,} tokens, {unseen} reach angles "
-        f"they never had. Wavelengths from {table.wavelength.min():.3g} to {table.wavelength.max():,.0f} tokens."
+        f"{len(table)} hands, theta {state['theta']:,}, method {state['method']}: {speeds}. On the "
+        f"original {state['trained']:,} tokens {whole} finish a turn. On {state['length']:,} tokens, {unseen} reach "
+        f"angles they never had. Wavelengths from {table.wavelength.min():.3g} to {table.wavelength.max():,.0f} tokens."
     )

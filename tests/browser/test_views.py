@@ -33,6 +33,24 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 }).map((picture) => picture.outerHTML)"""
 
 
+# every mark and word of the pictures and tables, in an order of its own: the page's depends on what came before
+DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td")].filter((one) => !one.firstElementChild)
+    .map((one) => one.outerHTML.replace(/lmlab-fill-\\d+/g, "fill")).sort().join("\\n")"""
+ANEW = """async ([text, traits]) => {
+    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const model = { get: (name) => traits[name], set() {}, on() {}, save_changes() {} };
+    const el = document.createElement("div");
+    (await import(url)).default.render({ model, el });
+    return (DRAWN)(el);
+}""".replace("DRAWN", DRAWN)
+
+
+def drawn_anew(page, mirror) -> str:
+    """What a view that is opened in this state draws; a refusal keeps the data of before."""
+    traits = {name: getattr(mirror, name) for name in ("controls", "state", "data", "summary", "problem", "version")}
+    return page.evaluate(ANEW, [mirror._esm, traits])
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, browser):
     root = tmp_path_factory.mktemp("lab")
@@ -65,6 +83,7 @@ def test_a_walk_by_keyboard_says_what_python_says(browser, address, name):
             assert control.evaluate("(node) => node === document.activeElement"), f"the focus stays: {where}"
             assert page.evaluate(NOTEBOOK) == notebook, where
             assert not view.evaluate(BLANK), where
+            assert view.evaluate(DRAWN) == drawn_anew(page, mirror), f"the picture is that of before: {where}"
             said.add(tuple(words))
         assert len(said) > MOVES / 5, "the words follow the moves"
         press_what_jupyterlab_listens_for(page, view, notebook)

@@ -54,6 +54,7 @@ def test_a_factor_is_not_named_where_it_says_nothing():
     truth = exercise("03.5").truth
     for wrong in (lambda *a: 2 * truth(*a) + (truth(*a) == 0), lambda *a: 0):
         assert "times what it should be" not in str(check("03.5", wrong))
+    assert "times what it should be" not in str(check("03.1", lambda *a: 0 * right(*a)))
 
 
 @pytest.mark.parametrize("wrong", [lambda *a: right(*a).round(decimals=4), lambda *a: right(*a) + 1e-5])

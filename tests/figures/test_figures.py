@@ -85,6 +85,7 @@ def test_wavelengths_tell_the_slow_hands_by_shape_too():
     fast, slow, length = axes.lines
     assert fast.get_ydata().tolist() == [6.3, 60.0] and slow.get_ydata().tolist() == [900.0]
     assert fast.get_marker() != slow.get_marker() and set(length.get_ydata()) == {100}
+    assert {text.get_text() for text in axes.texts} == {"the text: 100 tokens", "one of three"}
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["2 hands that finish a turn", "1 hands that do not"]
 
@@ -101,6 +102,9 @@ def test_forms_has_a_panel_for_each_table():
     table = pd.DataFrame({"expanded": [9.0, 9.5], "absorbed": [1.0, 16.0]}, index=[1, 16])
     figure = mla.forms({"counted": table, "measured": 2 * table}, message="they cross")
     left, right = figure.axes
+    assert left.get_xlabel() == right.get_xlabel() == "queries at once"
+    assert {left.get_xscale(), left.get_yscale(), right.get_xscale()} == {"log"}
+    assert [text.get_text() for text in left.texts] == ["they cross"]
     assert (left.get_title("left"), right.get_title("left")) == ("counted", "measured")
     assert [line.get_ydata().tolist() for line in right.lines] == [[18.0, 19.0], [2.0, 32.0]]
     assert len({line.get_marker() for line in left.lines}) == 2

@@ -1,5 +1,7 @@
 """Bytes are asserted against caches really allocated, and against the figures that the vendors publish."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,3 +85,14 @@ def test_formats_count_every_tensor_of_a_saved_miniature(tmp_path):
 def test_an_unknown_format_is_named():
     with pytest.raises(ValueError, match="'int4' is not one of bf16, mxfp4, fp8"):
         memory.weight_bytes(lmlab.config("qwen3-8b"), "int4")
+
+
+def test_the_longest_text_that_fits():
+    config = lmlab.config("deepseek-v3")
+    each = memory.cache_bytes(config, 1)
+    for tokens in (0, 1, 2, 3, 1000):
+        assert memory.longest_text(config, tokens * each) == tokens
+        assert memory.longest_text(config, tokens * each + each - 1) == tokens
+    assert memory.longest_text(config, 10 * each, batch_size=3) == 3
+    slides = config.with_parts(attention=lambda _: replace(lmlab.config("gpt-oss-20b").blocks[0].attention))
+    assert memory.longest_text(slides, 10**12) is None

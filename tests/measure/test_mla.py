@@ -1,5 +1,7 @@
 """The costs of the two forms of MLA, against the model's own FLOPs, its cache, and its own choice."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -48,3 +50,27 @@ def test_seconds_has_a_time_for_each_way():
     table = seconds(module, [1, 3], context=5)
     assert list(table.index) == [1, 3] and list(table.columns) == list(costs(module.config, 1, 5).index)
     assert (table > 0).all(axis=None)
+
+
+def test_each_way_is_timed_by_itself(monkeypatch):
+    module, ran = lmlab.config("mini-deepseek-v3").blocks[0].attention.build(128), []
+
+    class Counted:
+        def __init__(self, _, globals):
+            self.way = globals["way"]
+
+        def blocked_autorange(self, min_run_time):
+            ran.clear()
+            self.way()
+            return SimpleNamespace(median="+".join(ran))
+
+    def noted(name):
+        real = getattr(module, name)
+        return lambda *arguments: (ran.append(name), real(*arguments))[1]
+
+    monkeypatch.setattr("lmlab.measure.mla.Timer", Counted)
+    names = ("expanded", "absorbed", "core")
+    for name, wrapped in [(name, noted(name)) for name in names]:
+        monkeypatch.setitem(module.__dict__ if name != "core" else module._modules, name, wrapped)
+    (row,) = seconds(module, [3], context=5).to_dict("records")
+    assert row == {"keys and values kept": "core", "expanded": "expanded+core", "absorbed": "absorbed+core"}

@@ -88,3 +88,19 @@ def test_the_overview_of_the_lesson():
     assert table.loc["hands that finish a turn in it"].tolist() == [18, 40, 23]
     assert table.loc["a turn of the slowest, tokens"].tolist() == ["649,409", "5,063,256", "47,117"]
     assert table.loc["dimensions of a query that rotate"].tolist() == ["64 of 64", "128 of 128", "64 of 192"]
+
+
+def test_a_little_further_counts_and_a_rounding_does_not():
+    rope = RoPEConfig(rope_theta=10_000.0)
+    assert not hands(rope, 64, 4096, trained=rope, trained_length=4096).unseen.any()
+    assert int(hands(rope, 64, 4097, trained=rope, trained_length=4096).unseen.sum()) == 9
+
+
+@pytest.mark.parametrize("call", [lambda: hands(RoPEConfig(rope_theta=1e4), 7, 10), lambda: score(start=3)])
+def test_what_cannot_be_is_refused(call):
+    with pytest.raises(ValueError, match="must be an even number|let it start later"):
+        call()
+
+
+def score(start):
+    return score_by_distance(torch.ones(4), torch.ones(4), RoPEConfig(rope_theta=1e4), torch.arange(5), [start])

@@ -1,15 +1,10 @@
 """The kit and the views in Python: a move changes data and words together; a refusal leaves the view usable."""
 
-import random
 import re
-from itertools import pairwise
 
 import pytest
 
-from lmlab.measure.rope import hands
-from lmlab.parts.rope import RoPEConfig
 from lmlab.widgets.kit import FOLDER, View, control, joined
-from lmlab.widgets.rope import STARTS, RoPEView
 
 
 class Doubler(View):
@@ -68,43 +63,32 @@ def test_nothing_is_fetched(file):
     }, "only the names of XML namespaces, which nobody fetches"
 
 
-def test_every_control_can_say_every_state():
-    view = RoPEView()
-    for start in STARTS:
-        view.state = view.state | {"start": start}
-        for spec in view.controls:
-            assert view.state[spec["name"]] in spec["values"], f"{start}: {spec['name']}"
-            assert len(spec["values"]) == len(spec["labels"])
-    assert sum(not spec["more"] for spec in view.controls) <= 4
+class Chain(View):
+    """A choice that stands for a number, as a starting point does."""
+
+    _esm = "export default { render() {} }"
+
+    def __init__(self, **state):
+        self.set_trait("controls", [control("start", "s", ["one", "two"]), control("n", "n", [1, 2, 5])])
+        self.set_trait("state", {"start": "one", "n": 1})
+        super().__init__(**state)
+
+    def settle(self, old, new):
+        return new | {"n": {"one": 1, "two": 2}[new["start"]]} if new["start"] != old.get("start") else new
+
+    def compute(self, state):
+        return {"n": state["n"]}, f"n is {state['n']}"
 
 
-def test_choosing_a_start_moves_the_controls_and_moving_one_keeps_the_others():
-    view = RoPEView()
-    view.state = view.state | {"start": "Qwen3, long stage: ABF"}
-    assert (view.state["method"], view.state["theta"], view.state["trained"]) == ("ABF", 10_000, 4096)
-    view.state = view.state | {"factor": 64}
-    assert view.state["method"] == "ABF" and view.state["factor"] == 64
+def test_a_choice_given_by_keyword_moves_what_it_stands_for_and_other_keywords_win():
+    assert Chain(start="two").state == {"start": "two", "n": 2} and Chain(start="two").summary == "n is 2"
+    assert Chain(start="two", n=5).data == {"n": 5}
 
 
-def expected(state):
-    from lmlab.widgets.rope import _scaling
-
-    plain = RoPEConfig(rope_theta=float(state["theta"]))
-    rope = RoPEConfig(rope_theta=float(state["theta"]), scaling=_scaling(state))
-    return hands(rope, state["dim"], state["length"], trained=plain, trained_length=state["trained"])
+def test_values_that_no_control_has_are_refused():
+    with pytest.raises(ValueError, match="n=3 is not one of 1, 2, 5"):
+        Chain(n=3)
 
 
-def test_after_every_seeded_move_the_view_says_what_measure_says():
-    rng, view, summaries = random.Random(0), RoPEView(), []
-    for _ in range(200):
-        spec = rng.choice(view.controls)
-        view.state = view.state | {spec["name"]: rng.choice(spec["values"])}
-        summaries.append(view.summary)
-        if view.problem:
-            assert view.state["beta_slow"] >= view.state["beta_fast"] and "beta_slow" in view.problem
-            continue
-        table = expected(view.state)
-        assert view.data["wavelength"] == table.wavelength.tolist() and view.data["unseen"] == table.unseen.tolist()
-        numbers = [int(n.replace(",", "")) for n in re.findall(r"(\d[\d,]*) (?:hands|finish|reach)", view.summary)]
-        assert numbers == [len(table), int((table.trained_turns >= 1).sum()), int(table.unseen.sum())]
-    assert sum(a != b for a, b in pairwise(summaries)) > 80, "the words follow the moves"
+def test_a_view_without_a_kernel_shows_its_words():
+    assert repr(Chain(n=5)) == "n is 5"

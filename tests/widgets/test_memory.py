@@ -41,6 +41,14 @@ def check(view):
         by_layer = memory.cache_by_layer(config, length, batch).groupby("kind")["bytes"].sum()
         assert {kind: round(value * 1e9) for kind, value in line["kinds"].items()} == by_layer.to_dict()
         whole = state["show"] == "the whole cache"
+        assert view.data["logarithmic"] == whole and view.data["length"] == length
+        assert (line["weights"], line["cache"]) == pytest.approx(
+            (memory.weight_bytes(config, memory.released_format(config)) / 1e9, held / 1e9)
+        )
+        reads = config.max_position_embeddings
+        each = memory.cache_bytes(config, reads, batch)
+        assert line["released"] == [reads, pytest.approx(each / 1e9 if whole else each / 1e3 / reads / batch)]
+        assert view.data["gpu"] == pytest.approx(gpus()[state["gpu"]] / 1e9)
         for n, value in zip(view.data["lengths"], line["values"], strict=True):
             each = memory.cache_bytes(config, n, batch)
             assert value == pytest.approx(each / 1e9 if whole else each / 1e3 / n / batch)
@@ -54,7 +62,9 @@ def check(view):
             assert row[4] == "does not fit" and f"no room for {name}, whose" in view.summary
             continue
         assert int(number(row[5])) == left // (held // batch)
-        assert f"{left // (held // batch):,} such texts of {name}" in view.summary
+        fits = left // (held // batch)
+        assert f"{fits:,} such text{'' if fits == 1 else 's'} of {name}" in view.summary
+        assert line["changed"] == name.endswith(" (changed)")
         longest = int(number(row[6]))
         assert memory.cache_bytes(config, longest, batch) <= left < memory.cache_bytes(config, longest + 1, batch)
 

@@ -1,0 +1,137 @@
+"""What is drawn, read off the page: the height of a mark, the length of a bar, the reach of an arc are the numbers."""
+
+import math
+import re
+
+import pytest
+
+from lmlab.widgets.memory import CacheView
+from lmlab.widgets.rope import RoPEView
+from tests.browser.lab import Page, server, write_notebook
+
+pytestmark = pytest.mark.browser
+
+ROPE = {"start": "Qwen3, long stage: ABF", "method": "none", "length": 16_384}
+YARN = {"start": "GPT-OSS: YaRN x32", "length": 65_536}
+CACHE = {"models": ["gpt-oss-120b", "deepseek-v3", "qwen3-8b"], "what_if": "qwen3-8b", "attention": "MLA", "rank": 256}
+PER_TOKEN = {"models": ["gpt-oss-20b", "qwen3-32b"], "show": "per token of text", "gpu": "1 x H100, 86 GB"}
+CELLS = [
+    *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
+    *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),
+]
+TICKS = """(axis) => [...axis.querySelectorAll(".tick")].map((tick) => [tick.textContent,
+    ...tick.getAttribute("transform").match(/-?[\\d.]+/g).map(Number)])"""
+SHAPES = """(node) => [...node.children].map((one) => Object.fromEntries(
+    [...one.attributes].map((a) => [a.name, a.value]).concat([["text", one.textContent]])))"""
+
+
+def number(text: str, kilo: float = 1e3) -> float:
+    text = text.replace(",", "").replace("\u2212", "-")
+    return float(text[:-1]) * kilo ** " KM".index(text[-1]) if text[-1] in "KM" else float(text)
+
+
+def scale(svg, which: str, logarithmic: bool, kilo: float = 1e3):
+    """Pixels -> value, by two ticks of the axis."""
+    # an axis sets its ticks half a pixel further, where lines are sharp
+    place = 2 if which == "y" else 1
+    ticks = [(number(t[0], kilo), t[place] - 0.5) for t in svg.locator(f"g.axis.{which}").evaluate(TICKS) if t[0]]
+    (a, at_a), (b, at_b) = ticks[0], ticks[-1]
+    if logarithmic:
+        return lambda at: a * (b / a) ** ((at - at_a) / (at_b - at_a))
+    return lambda at: a + (b - a) * (at - at_a) / (at_b - at_a)
+
+
+def shapes(svg, group: int) -> list[dict[str, str]]:
+    """The attributes of what stands in one of the picture's own groups."""
+    return svg.locator("xpath=./*[local-name()='g' and not(contains(@class, 'axis'))]").nth(group).evaluate(SHAPES)
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", text)]
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory, browser):
+    root = tmp_path_factory.mktemp("pictures")
+    write_notebook(root / "pictures.ipynb", *CELLS)
+    with server(root) as address, Page(browser, address, "pictures.ipynb", height=4000) as opened:
+        yield [opened.view(i) for i in range(len(CELLS))], opened
+        assert not opened.faults
+
+
+@pytest.mark.parametrize(("which", "state"), [(0, ROPE), (1, YARN)], ids=["without scaling", "YaRN"])
+def test_the_hands(views, which, state):
+    view, data = views[0][which], RoPEView(**state).data
+    chart, dials = view.locator("svg").nth(0), view.locator("svg").nth(1)
+    height = scale(chart, "y", logarithmic=True)
+    ramp, marks, before, now = (shapes(chart, i) for i in range(4))
+    assert [float(one["opacity"]) / 0.22 for one in ramp] == pytest.approx(data["ramp"], abs=1e-6)
+    for group, wanted in ((before, data["trained_wavelength"]), (now, data["wavelength"])):
+        assert [height(numbers(one["transform"])[1]) for one in group] == pytest.approx(wanted, rel=0.01)
+    assert [one["d"].startswith("M0,-6L") for one in now] == data["unseen"], "unseen ones have a shape of their own"
+    lines = [height(float(one["y1"])) for one in marks if "y1" in one]
+    assert lines == pytest.approx([data["trained"], data["length"]], rel=0.01)
+    words = [one["text"] for one in marks if one["text"]]
+    assert words == [f"original: {data['trained']:,}", f"this text: {data['length']:,}"]
+    for name, turns in (("before", data["trained_turns"]), ("now", data["turns"])):
+        found = [
+            numbers(d)[-2:] for d in dials.locator(f".{name}").evaluate_all("all => all.map(a => a.getAttribute('d'))")
+        ]
+        reach = [math.atan2(x, -y) / (2 * math.pi) % 1 for x, y in found]
+        assert reach == pytest.approx([min(one, 0.9999) for one in turns], abs=1e-3)
+    labels = dials.locator("text").all_text_contents()
+    assert labels == [f"{i}!" if unseen else f"{i}" for i, unseen in enumerate(data["unseen"])]
+
+
+@pytest.mark.parametrize(("which", "state"), [(2, CACHE), (3, PER_TOKEN)], ids=["whole", "per token"])
+def test_the_cache(views, which, state):
+    view, data = views[0][which], CacheView(**state).data
+    chart, bars, lines = view.locator("svg").nth(0), view.locator("svg").nth(1), data["lines"]
+    height = scale(chart, "y", data["logarithmic"])
+    along = scale(chart, "x", logarithmic=True, kilo=1024)
+    mark, beyond, within, names = (shapes(chart, i) for i in range(4))
+    assert along(float(mark[0]["x1"])) == pytest.approx(data["length"], rel=0.01)
+    for line, thin, thick in zip(lines, beyond, within, strict=True):
+        points = numbers(thin["d"])
+        assert [along(x) for x in points[::2]] == pytest.approx(data["lengths"], rel=0.01)
+        assert [height(y) for y in points[1::2]] == pytest.approx(line["values"], rel=0.01)
+        length, value = line["released"]
+        x, y = numbers(thick["d"])[-2:]
+        assert (along(x), height(y)) == pytest.approx((length, value), rel=0.01)
+    assert [one["text"] for one in names if one["text"]] == [line["name"] for line in lines]
+    read_bars(bars, data)
+    cells = view.locator("tbody tr").evaluate_all("rows => rows.map(row => [...row.children].map(c => c.textContent))")
+    assert cells == data["table"]["rows"]
+
+
+def read_bars(bars, data) -> None:
+    rows = bars.locator("xpath=./*[local-name()='g'][2]/*")
+    limit = float(bars.locator("xpath=./*[local-name()='g'][3]/*[local-name()='line']").get_attribute("x1"))
+    per_gb = (limit - 600) / data["gpu"]
+    most = max(line["cache"] for line in data["lines"])
+    for i, line in enumerate(data["lines"]):
+        row = rows.nth(i)
+
+        def widths(name, row=row):
+            return [
+                float(one)
+                for one in row.locator(f"rect.{name}").evaluate_all("all => all.map(r => r.getAttribute('width'))")
+            ]
+
+        assert widths("held") == pytest.approx([max(210 * k / most, 1) for k in line["kinds"].values()], rel=0.01)
+        assert widths("weights") == pytest.approx([line["weights"] * per_gb], rel=0.01)
+        assert widths("cache") == pytest.approx([max(line["cache"] * per_gb, 1)], rel=0.01)
+        words = row.locator("text.kinds").text_content()
+        assert [part.split()[0] for part in words.split(" + ")] == list(line["kinds"])
+    said = bars.locator("text").last.text_content()
+    assert said == f"the GPU holds {round(data['gpu']):,} GB"
+
+
+def test_a_narrow_page_scrolls_within_and_loses_nothing(views):
+    found, opened = views
+    opened.page.set_viewport_size({"width": 480, "height": 900})
+    for view in found:
+        wide, shown = view.evaluate("(node) => [node.scrollWidth, node.clientWidth]")
+        assert wide <= shown + 1, "the pictures scroll, the view does not"
+        assert view.locator("select:visible").count()
+        assert view.locator(".scroll").first.evaluate("(node) => node.scrollWidth > node.clientWidth")
