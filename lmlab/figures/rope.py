@@ -48,6 +48,7 @@ def score_by_distance(scores: "pd.DataFrame", message: str = "") -> Figure:
                 scores.index,
                 scores[name],
                 linestyle=line,
+                linewidth=1.2,
                 marker=marker,
                 markevery=(4 * i, 60),
                 fillstyle=fill,
