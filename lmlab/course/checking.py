@@ -87,7 +87,8 @@ def judge(asked: Exercise, mine: Any) -> tuple[bool | None, str]:
     except Unlike as error:
         return False, str(error)
     if agree(asked, answers, expected):
-        return True, ""
+        against = asked.demands(mine, probes[0]) if asked.demands else ""
+        return not against, against
     return False, known(asked, answers, probes) or difference(asked, answers, expected, probes)
 
 

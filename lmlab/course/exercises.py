@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -26,7 +29,8 @@ class Exercise:
     """`probes` gives the arguments on which answers are compared; `truth` the result, from lmlab's own parts.
 
     `returns` says in words what the answer is. difficulty and importance run from 1 to 5. `after` is for the reader
-    whose answer is right. `tolerance` is relative to each value, `rounding` to the largest.
+    whose answer is right. `tolerance` is relative to each value, `rounding` to the largest. `demands` looks at how a
+    right result came about, given the function and a probe, and says what is against the task, or "".
     """
 
     number: str
@@ -43,6 +47,7 @@ class Exercise:
     after: str
     tolerance: float = 1e-4
     rounding: float = 1e-5
+    demands: Callable[[Callable, tuple], str] | None = None
 
     @cached_property
     def source(self) -> str:
@@ -85,6 +90,22 @@ def exercise(number: str, title: str, *, mistakes: dict[str, dict[str, str]], hi
         )
 
     return make
+
+
+def product_sizes(function: Callable, arguments: tuple) -> list[int]:
+    """How many numbers each matrix product has that a function makes of these arguments, whatever it calls them."""
+    sizes = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+            out = operation(*arguments, **(keywords or {}))
+            if operation.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+                sizes.append(out.numel())
+            return out
+
+    with Products():
+        function(*arguments)
+    return sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 
 import lmlab.families
 from lmlab.configuration import as_mla
-from lmlab.course.exercises import Prediction, exercise
+from lmlab.course.exercises import Prediction, exercise, product_sizes
 from lmlab.measure import memory
 from lmlab.parts.masks import timeline_of
 from lmlab.parts.mla import MLAConfig, MultiHeadLatentAttention
@@ -169,6 +169,16 @@ def _attended() -> tuple[tuple, torch.Tensor]:
     return (q_nope[0], q_rope[0], latent, k_rope, w_k, w_v, (NOPE + ROPE) ** -0.5), out[0]
 
 
+def _made_keys(function, arguments: tuple) -> str:
+    """No other product has as many numbers as the keys of all heads."""
+    if HEADS * TOKENS * NOPE not in product_sizes(function, arguments):
+        return ""
+    return (
+        "The numbers are right, but the keys of all heads were made on the way, H x T x nope numbers: this is the "
+        "expanded form. Multiply the queries by w_k, and let them meet the latents."
+    )
+
+
 @exercise(
     "05.3",
     "128 heads, one key",
@@ -177,6 +187,7 @@ def _attended() -> tuple[tuple, torch.Tensor]:
     minutes=15,
     probes=lambda: [_attended()[0]],
     returns="(H, T, v), each head's weighted sum of values",
+    demands=_made_keys,
     truth=lambda *_: _attended()[1],
     hints=(
         "A head's key is w_k @ latent. q . (w_k latent) = (w_k^T q) . latent: turn the query once, and the latent "
@@ -220,8 +231,7 @@ def _attended() -> tuple[tuple, torch.Tensor]:
         "when every head uses the first head's w_k": {"q_nope @ w_k": "q_nope @ w_k[:1]"},
         "when every head uses the first head's w_v": {"w_v.transpose": "w_v[:1].transpose"},
     },
-    after="The result is that of the expanded form. If a tensor (H, T, nope) or (H, T, v) stood for keys or values in "
-    "your code, it was the expanded form: right, and dear on a long cache. The real one is "
+    after="The result is that of the expanded form, and no head's keys were ever made. The real one is "
     "`MultiHeadLatentAttention.absorbed`.",
 )
 def absorbed(q_nope, q_rope, latent, k_rope, w_k, w_v, scale):

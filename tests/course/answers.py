@@ -122,7 +122,7 @@ OTHER_WAYS = {
     "03.6": [ntk_theta_by_solving],
     "05.1": [cache_bytes_summed],
     "05.2": [kept_in_two_products],
-    "05.3": [absorbed_as_one_key, absorbed_in_the_expanded_way],
+    "05.3": [absorbed_as_one_key],
     "05.4": [break_even_by_trying],
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],

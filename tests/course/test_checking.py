@@ -6,6 +6,7 @@ import torch
 from lmlab.course import check, hint, solution
 from lmlab.course.catalogue import exercise
 from lmlab.parts.rope import RoPEConfig
+from tests.course.answers import absorbed_as_one_key, absorbed_in_the_expanded_way
 
 
 def right(theta, dim):
@@ -135,3 +136,17 @@ def test_the_solution_is_shown_without_its_decorator():
 def test_an_unknown_number_is_refused(call):
     with pytest.raises(ValueError, match="there is no exercise '9.9'"):
         call()
+
+
+def test_the_expanded_form_is_not_taken_for_the_absorbed_one():
+    def flat(q_nope, q_rope, latent, k_rope, w_k, w_v, scale):
+        """The keys of all heads by one product, before they are taken apart."""
+        keys = (latent @ w_k.flatten(0, 1).T).unflatten(-1, w_k.shape[:2]).transpose(0, 1)  # (H, T, nope)
+        scores = (q_nope @ keys.mT + q_rope @ k_rope.T) * scale
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        return scores.masked_fill(~seen, float("-inf")).softmax(-1) @ latent @ w_v.mT
+
+    for expanded in (absorbed_in_the_expanded_way, flat):
+        verdict = check("05.3", expanded)
+        assert verdict.right is False and "The numbers are right, but the keys of all heads were made" in str(verdict)
+    assert check("05.3", absorbed_as_one_key).right is True
