@@ -1,7 +1,5 @@
 """What else the corpus is made of: recall of stated facts, arithmetic, code with brackets, and a second language."""
 
-from collections.abc import Iterator
-
 from lmlab.text.grammar import Facts, Let, Node, Word, Words, one_of, seq
 from lmlab.text.words import LEXICON, plain, table
 
@@ -141,11 +139,3 @@ _ABOUT = one_of(
 LANGUAGE = seq("{Subject:nouns} {adjective:adjectives}{subject.end} estis.", *[_ABOUT] * 8)
 
 DOMAIN_LEXICON = LEXICON | ARITHMETIC_WORDS | CODE_WORDS | LANGUAGE_WORDS
-
-
-def recall_questions(facts: Facts) -> Iterator[tuple[str, str]]:
-    """The things that a recall text states, each with its color."""
-    n = 1
-    while f"thing{n}" in facts:
-        yield facts[f"thing{n}"], facts[f"color{n}"]
-        n += 1

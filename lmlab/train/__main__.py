@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lmlab.checkpoints import save
 from lmlab.families import config
 from lmlab.model import build
+from lmlab.paths import data_path
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer, train
 from lmlab.train.optimizers import init_for_training
@@ -59,7 +60,7 @@ def main() -> None:
     every = {key: given.pop(key) for key in ("save_every", "evaluate_every")}
     if given["muon_learning_rate"] == 0:
         given["muon_learning_rate"] = None
-    recipe, folder = Recipe(**given), out or Path("data/runs", name)
+    recipe, folder = Recipe(**given), out or data_path() / "runs" / name
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     first = not dist.is_initialized() or dist.get_rank() == 0

@@ -42,7 +42,8 @@ STARTS = {
 class RoPEView(View):
     """Clock hands, their wavelengths, and which of them reach angles that training never showed them.
 
-    Keyword arguments set controls: start, method, factor, length; trained, theta, abf_theta, dim, beta_fast, beta_slow.
+    Keyword arguments set controls: start, method, factor, length; trained, theta, abf_theta, dim, beta_fast, beta_slow,
+    truncate.
     """
 
     _esm = joined("rope.js")
@@ -60,6 +61,7 @@ class RoPEView(View):
                 control("abf_theta", "Theta after ABF", THETAS, more=True, when=("method", ["ABF"])),
                 control("dim", "Dimensions that rotate", [32, 64, 128], more=True),
                 control("beta_fast", "beta_fast, turns", BETAS, more=True, when=("method", ["YaRN"])),
+                control("beta_slow", "beta_slow, turns", BETAS, more=True, when=("method", ["YaRN"])),
                 control(
                     "truncate",
                     "Bounds of the ramp",
@@ -69,7 +71,6 @@ class RoPEView(View):
                     more=True,
                     when=("method", ["YaRN"]),
                 ),
-                control("beta_slow", "beta_slow, turns", BETAS, more=True, when=("method", ["YaRN"])),
             ],
         )
         first = next(iter(STARTS))
