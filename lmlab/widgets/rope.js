@@ -69,7 +69,7 @@ export default {
     const draw = [chart(node), dials(node)];
     kit.add(node, "p", {}, "Grey squares and thick grey arcs: the original length, whose angles the model knows. Blue: this text. Orange triangles and numbers "
       + "with !: angles never seen. A full ring is a whole turn, the thin hand stands where the text ends. Shaded: how far YaRN slows "
-      + "a hand, from not at all (white) to the whole factor.");
+      + "a hand, from not at all (no shade) to the whole factor.");
     kit.words(node, model);
     kit.drawing(node, model, (data) => draw.forEach((one) => one(data)));
   },
