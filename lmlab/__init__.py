@@ -12,6 +12,7 @@ _PUBLIC = {
     "build": "lmlab.model",
     "load": "lmlab.checkpoints",
     "save": "lmlab.checkpoints",
+    "tokenizer": "lmlab.checkpoints",
     "generate": "lmlab.generation",
     "Trace": "lmlab.trace",
     "variant": "lmlab.interventions",

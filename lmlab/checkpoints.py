@@ -23,6 +23,8 @@ from lmlab.files import INDEX, Files, read_json, write_shards
 from lmlab.formats import fp8
 from lmlab.model import LanguageModel, skeleton
 from lmlab.paths import data_path
+from lmlab.text.tokenizer import Tokenizer
+from lmlab.text.tokenizer import load as load_tokenizer
 
 SHOW_PROGRESS_FROM = 2 * 10**9  # bytes; below, loading takes a second or two
 
@@ -62,6 +64,11 @@ def load(
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     return model.to(device).eval()
+
+
+def tokenizer(source: str | os.PathLike) -> Tokenizer:
+    """The tokenizer that lies beside a checkpoint's weights; `source` as in `load`. FileNotFoundError if there is none."""
+    return load_tokenizer(_folder(source))
 
 
 def save(
