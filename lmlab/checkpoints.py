@@ -67,7 +67,7 @@ def load(
 
 
 def tokenizer(source: str | os.PathLike) -> Tokenizer:
-    """The tokenizer that lies beside a checkpoint's weights; `source` as in `load`. FileNotFoundError if there is none."""
+    """The tokenizer beside a checkpoint's weights; `source` as in `load`. FileNotFoundError if there is none."""
     return load_tokenizer(_folder(source))
 
 
