@@ -22,7 +22,7 @@ class Recipe:
     batch_size: int = 16
     length: int = 256
     learning_rate: float = 3e-3
-    muon_learning_rate: float | None = 0.01
+    muon_learning_rate: float | None = 0.02
     weight_decay: float = 0.05
     warmup: float = 0.02
     decay: float = 0.4
