@@ -68,7 +68,7 @@ class FusedAttention(nn.Module):
         return out[..., :width]  # (B, H, T, D')
 
     def products(self, q, k, v, mask):
-        """Training in bf16 on a CPU: matrix products are fast there, and the kernel's way back is three times slower."""
+        """Training in bf16 on a CPU: the kernel's way back takes three times as long as these products."""
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # (B, H, S, ...)
         hidden = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, torch.finfo(torch.bfloat16).min)

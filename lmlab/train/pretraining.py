@@ -54,10 +54,12 @@ def pretrain(
     folder: Path | None = None,
     evaluate_every: int = 250,
     evaluate_on: int = 400,
+    evaluate_mixture: str | None = None,
     save_every: int = 250,
     shard: bool = False,
 ) -> Iterator[Record]:
-    """Train in place. `shard`: FSDP2 in place of DDP, where torch.distributed runs (AdamW only, no folder and no
+    """Train in place. The distance is measured on `evaluate_on` held-out texts of `evaluate_mixture` (the recipe's
+    first one unless given). `shard`: FSDP2 in place of DDP, where torch.distributed runs (AdamW only, no folder and no
     distance: a shard is neither a state to go on from nor a model to try).
 
     ValueError for a recipe that cannot be followed; OSError when the state cannot be written.
@@ -72,9 +74,9 @@ def pretrain(
         run = _distributed(objective, shard)
         optimizers = build(model, recipe)
         done = state.load(folder, model, optimizers, recipe) if folder else 0
-        held = held_out(recipe.mixture, tokenizer, evaluate_on, recipe.length) if evaluate_on and not shard else None
-        rows = batches(recipe.mixture, tokenizer, recipe.batch_size, recipe.length, recipe.seed)
-        for step, (ids, targets) in enumerate(islice(rows, done, recipe.steps), done + 1):
+        tried_on = evaluate_mixture or recipe.stages[0][0]
+        held = held_out(tried_on, tokenizer, evaluate_on, recipe.length) if evaluate_on and not shard else None
+        for step, (ids, targets) in enumerate(islice(batches(recipe, tokenizer), done, None), done + 1):
             start, rate = time.perf_counter(), recipe.rate(step - 1)
             losses, norm = _step(run, optimizers, ids[rank::ranks], targets[rank::ranks], recipe, rate)
             objective.balance(rate)
