@@ -133,19 +133,24 @@ def _over_ranks(loss: torch.Tensor) -> float:
 
 
 @torch.inference_mode()
-def distance(model: LanguageModel, held: HeldOut, batch_size: int = 32) -> dict[str, float]:
-    """Nats per token above the floor, by domain and over "all". 0 is perfect; sampling alone can give less."""
-    above = []
+def above_floor(model: LanguageModel, held: HeldOut, batch_size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far each text's loss lies above its floor, in nats, and its tokens. (N,), (N,)"""
+    found = []
     for ids, targets in zip(held.ids.split(batch_size), held.targets.split(batch_size), strict=True):
         logits = model(ids).float()
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-        above.append(losses.view(targets.shape).sum(1))
-    gap, tokens = torch.cat(above) - held.floors, (held.targets != IGNORED).sum(1)  # (N,), (N,)
+        found.append(losses.view(targets.shape).sum(1))
+    return torch.cat(found) - held.floors, (held.targets != IGNORED).sum(1)
+
+
+def distance(model: LanguageModel, held: HeldOut) -> dict[str, float]:
+    """Nats per token above the floor, by domain and over "all". 0 is perfect; sampling alone can give less."""
+    above, tokens = above_floor(model, held)
     found = {}
     for domain in sorted(set(held.domains)):
         of = torch.tensor([one == domain for one in held.domains])
-        found[domain] = float(gap[of].sum() / tokens[of].sum())
-    return found | {"all": float(gap.sum() / tokens.sum())}
+        found[domain] = float(above[of].sum() / tokens[of].sum())
+    return found | {"all": float(above.sum() / tokens.sum())}
 
 
 def read_records(path: Path) -> list[Record]:
