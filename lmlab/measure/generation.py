@@ -1,0 +1,72 @@
+"""What a sampler does to the next-token probabilities, what a draft is worth, and what each token costs."""
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+
+from lmlab.configuration import ModelConfig
+from lmlab.measure.flops import flops
+from lmlab.measure.memory import cache_by_kind, kind
+from lmlab.model import LanguageModel
+from lmlab.parts.cache import ModelCache
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    """Bits: how undecided a distribution is, 0 for one certain token, log2(V) for V equal ones. (..., V) -> (...)"""
+    return torch.special.entr(probabilities).sum(-1) / math.log(2)
+
+
+def candidates(own: torch.Tensor, reshaped: torch.Tensor, number: int, also: int | None = None) -> "pd.DataFrame":
+    """The `number` tokens that the model itself finds most probable, by the token's id: columns own and reshaped, the
+    probability before and after a sampler. `also`: one more token, if it is not among them. Both (V,)."""
+    import pandas as pd
+
+    ids = own.topk(min(number, len(own))).indices.tolist()
+    if also is not None and also not in ids:
+        ids.append(also)
+    columns = {"own": own[ids].tolist(), "reshaped": reshaped[ids].tolist()}
+    return pd.DataFrame(columns, index=pd.Index(ids, name="token"))
+
+
+def acceptance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """How often a draft drawn from q is accepted by a model that says p: the sum of min(p, q). (..., V) -> (...)
+
+    Leviathan et al., arXiv:2211.17192, section 3."""
+    return torch.minimum(p, q).sum(-1)
+
+
+def flops_by_token(config: ModelConfig, prompt: int, new: int) -> "pd.DataFrame":
+    """FLOPs of each new token after a prompt of `prompt` tokens, as `generate` computes it and as it would without a
+    cache: columns "with a cache", "without"; one row per token, from 1. The head reads one state a token."""
+    import pandas as pd
+
+    rows = {
+        n: {
+            "with a cache": _flops(config, prompt) if n == 1 else _flops(config, 1, prompt + n - 2),
+            "without": _flops(config, prompt + n - 1),
+        }
+        for n in range(1, new + 1)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("new token")
+
+
+def _flops(config: ModelConfig, tokens: int, context: int = 0) -> int:
+    table = flops(config, tokens, context)["flops"]
+    return int(table.sum() - table["head"] * (tokens - 1) // tokens)
+
+
+def cache_use(model: LanguageModel, cache: ModelCache) -> "pd.DataFrame":
+    """Bytes of a model's cache by kind of layer (full, window, latent): used by the tokens that it holds, and
+    allocated."""
+    import pandas as pd
+
+    used = cache_by_kind(model.config, int(cache.length), cache.batch_size, model.embed_tokens.weight.dtype)
+    allocated = Counter()
+    for block, layer in zip(model.config.blocks, cache.layers, strict=True):
+        allocated[kind(block.attention)] += layer.nbytes
+    return pd.DataFrame({"used": used, "allocated": allocated})

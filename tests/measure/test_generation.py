@@ -1,0 +1,80 @@
+"""Entropy, acceptance and costs against other ways to compute them; cache bytes against what is allocated."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import lmlab
+import lmlab.measure.flops
+from lmlab.generation import read
+from lmlab.measure.generation import acceptance, cache_use, candidates, entropy, flops_by_token
+from tests.small import random_model
+
+P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])
+
+
+def test_entropy_in_bits():
+    assert entropy(P).tolist() == pytest.approx([1.4854753, 2.0])
+    assert float(entropy(torch.tensor([0.0, 1.0]))) == 0
+    logits = torch.randn(97, generator=torch.Generator().manual_seed(0))
+    p = torch.distributions.Categorical(logits=logits)
+    assert float(entropy(p.probs)) == pytest.approx(float(p.entropy()) / math.log(2), rel=1e-5)
+
+
+def test_candidates_are_the_models_own_best_and_one_more_if_asked():
+    table = candidates(P[0], P[1], 2, also=3)
+    assert table.index.tolist() == [0, 2, 3] and table.index.name == "token"
+    assert table.own.tolist() == pytest.approx([0.5, 0.3, 0.0]) and table.reshaped.tolist() == [0.25] * 3
+    assert candidates(P[0], P[1], 2, also=2).index.tolist() == [0, 2]
+    assert candidates(P[0], P[1], 9).index.tolist()[:3] == [0, 2, 1], "no more than there are"
+
+
+def test_acceptance_is_what_p_and_q_share():
+    q = torch.tensor([0.1, 0.6, 0.2, 0.1])
+    assert float(acceptance(P[0], q)) == pytest.approx(0.1 + 0.2 + 0.2)
+    assert acceptance(P, P).tolist() == pytest.approx([1, 1])
+    drawn = torch.multinomial(q, 20_000, replacement=True, generator=torch.Generator().manual_seed(0))
+    assert float((P[0] / q)[drawn].clamp(max=1).mean()) == pytest.approx(0.5, abs=0.012)
+
+
+@pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])
+def test_flops_of_a_token_are_those_of_the_passes(name):
+    """Counted by torch where no attention is in it: the matrices; in a step with a cache each is used for one token."""
+    config = lmlab.config(name)
+    table = flops_by_token(config, prompt=20, new=3)
+    assert table.index.tolist() == [1, 2, 3]
+    assert table["with a cache"][1] == table["without"][1], "the prompt is read once either way"
+    assert (table["without"].diff().dropna() > 0).all() and table["with a cache"][3] > table["with a cache"][2]
+    assert table["with a cache"][2] < table["without"][2] / 10
+    head = 2 * config.hidden_size * config.vocab_size
+    for n, tokens, context in ((1, 20, 0), (3, 1, 21)):
+        whole = int(lmlab.measure.flops.flops(config, tokens, context)["flops"].sum())
+        assert table["with a cache"][n] == whole - (tokens - 1) * head
+    assert table["without"][3] == int(lmlab.measure.flops.flops(config, 22)["flops"].sum()) - 21 * head
+
+
+def test_flops_equal_what_torch_counts():
+    """GQA without windows, every expert dense: torch counts the same products, but masked scores as well."""
+    model = random_model("mini-qwen3")
+    cache = model.make_cache(1, 30)
+    ids = torch.arange(21)[None]
+    read(model, ids[:, :20], cache)
+    with FlopCounterMode(display=False) as counter:
+        read(model, ids[:, 20:], cache)
+    assert flops_by_token(model.config, 20, 2)["with a cache"][2] == pytest.approx(counter.get_total_flops(), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])
+def test_cache_use_by_kind(name):
+    model = random_model(name)
+    cache = model.make_cache(2, 50)
+    read(model, torch.arange(80).view(2, 40), cache)
+    use = cache_use(model, cache)
+    assert use.allocated.sum() == cache.nbytes
+    kinds = {"mini-gpt-oss": ["window", "full"], "mini-qwen3": ["full"], "mini-deepseek-v3": ["latent"]}[name]
+    assert sorted(use.index) == sorted(kinds)
+    for kind in kinds:
+        share = {"window": 1.0, "full": 0.8, "latent": 0.8}[kind]  # 40 of 50 places, or a whole window of 32
+        assert use.used[kind] == pytest.approx(share * use.allocated[kind])
