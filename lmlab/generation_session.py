@@ -215,8 +215,13 @@ def judge(p: torch.Tensor, q: torch.Tensor, draft: int, generator: torch.Generat
     distribution p, whatever q is (Leviathan et al., arXiv:2211.17192). -> (token, accepted)"""
     if float(torch.rand((), generator=generator)) < chance(p, q, draft):
         return draft, True
-    rest = (p - q).clamp(min=0)  # (V,)
-    return draw(rest if rest.any() else p, generator), False
+    return draw(residual(p, q), generator), False
+
+
+def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """What p has more than q, made to sum to one; p itself where both are the same. (V,), (V,) -> (V,)"""
+    more = (p - q).clamp(min=0)
+    return more / more.sum() if more.any() else p
 
 
 def _mtp_cache(model: LanguageModel, max_length: int):
