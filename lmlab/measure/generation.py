@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from statistics import median
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,6 +60,30 @@ def flops_by_token(config: ModelConfig, prompt: int, new: int) -> "pd.DataFrame"
 def _flops(config: ModelConfig, tokens: int, context: int = 0) -> int:
     table = flops(config, tokens, context)["flops"]
     return int(table.sum() - table["head"] * (tokens - 1) // tokens)
+
+
+def seconds_by_token(model: LanguageModel, prompt: list[int], new: int, repeats: int = 3) -> "pd.DataFrame":
+    """The same, timed on this machine, in seconds (medians): greedy, one row."""
+    import pandas as pd
+
+    ways = {"with a cache": True, "without": False}
+    runs = {name: [_seconds(model, prompt, new, cached) for _ in range(repeats)] for name, cached in ways.items()}
+    columns = {name: [median(times) for times in zip(*found, strict=True)] for name, found in runs.items()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, new + 1, name="new token"))
+
+
+@torch.inference_mode()
+def _seconds(model: LanguageModel, prompt: list[int], new: int, cached: bool) -> list[float]:
+    cache = model.make_cache(1, len(prompt) + new) if cached else None
+    text = torch.tensor([prompt], device=model.embed_tokens.weight.device)  # (1, T)
+    times, unread = [], text
+    for _ in range(new):
+        start = perf_counter()
+        token = model.lm_head(model.hidden(unread, cache)[:, -1:]).argmax(-1)  # (1, 1)
+        text = torch.cat((text, token), dim=1)
+        unread = token if cached else text
+        times.append(perf_counter() - start)
+    return times
 
 
 def cache_use(model: LanguageModel, cache: ModelCache) -> "pd.DataFrame":

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import lmlab
 import lmlab.measure.flops
 from lmlab.generation import read
-from lmlab.measure.generation import acceptance, cache_use, candidates, entropy, flops_by_token
+from lmlab.measure.generation import acceptance, cache_use, candidates, entropy, flops_by_token, seconds_by_token
 from tests.small import random_model
 
 P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])
@@ -64,6 +64,18 @@ def test_flops_equal_what_torch_counts():
     with FlopCounterMode(display=False) as counter:
         read(model, ids[:, 20:], cache)
     assert flops_by_token(model.config, 20, 2)["with a cache"][2] == pytest.approx(counter.get_total_flops(), rel=1e-9)
+
+
+def test_timed_tokens_are_those_that_generate_writes(monkeypatch):
+    model, read = random_model("mini-qwen3"), []
+    hidden = type(model).hidden
+    monkeypatch.setattr(type(model), "hidden", lambda self, ids, *rest: read.append(ids) or hidden(self, ids, *rest))
+    table = seconds_by_token(model, [3, 1, 4, 1, 5], new=4, repeats=2)
+    assert (table > 0).all(axis=None) and table.shape == (4, 2) and table.index.tolist() == [1, 2, 3, 4]
+    assert [ids.shape[1] for ids in read] == [*[5, 1, 1, 1] * 2, *[5, 6, 7, 8] * 2]
+    written = [int(ids) for ids in read[1:4]], read[-1][0, 5:].tolist()
+    steps = [int(step.token) for step in lmlab.generate(model, [3, 1, 4, 1, 5], max_new_tokens=3)]
+    assert written == (steps, steps)
 
 
 @pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])
