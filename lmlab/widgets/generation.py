@@ -18,7 +18,7 @@ from lmlab.widgets.kit import View, control, joined
 MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 PROMPT = (
     "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom. The two of them "
-    "liked Grandma, who had been a"
+    "liked Grandma, who had been a baker."
 )
 LONGEST = 256  # tokens of a text: what the miniatures were trained on
 BARS = 12
