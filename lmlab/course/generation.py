@@ -8,13 +8,13 @@ from lmlab.generation import Sampler
 from lmlab.generation_session import chance, residual
 from lmlab.measure.generation import flops_by_token
 
-PROMPT = 4096
+PROMPT = 1000
 
 
 def _second() -> str:
     first, second = flops_by_token(lmlab.families.config("qwen3-8b"), PROMPT, 2)["with a cache"]
     return (
-        f"Computed: {first / 1e12:.0f} TFLOP for the first token, {second / 1e9:.0f} GFLOP for the second, "
+        f"Computed: {first / 1e12:.1f} TFLOP for the first token, {second / 1e12:.4f} for the second, "
         f"{first / second:,.0f} times fewer."
     )
 
@@ -22,15 +22,15 @@ def _second() -> str:
 second = Prediction(
     number="09.0",
     title="The second token",
-    question="Qwen3-8B reads a prompt of 4,096 tokens and writes. The first token it writes needs some amount of "
+    question="Qwen3-8B reads a prompt of 1,000 tokens and writes. The first token it writes needs some amount of "
     "arithmetic. And the second?",
     choices={
         "A little more: the text is one token longer": "That is so if nothing was kept of the first pass.",
         "As much: each token is one pass through the model": "One pass, but how many tokens go through it?",
         "Half as much": "A pass costs by the token that it reads. Count those that are new.",
-        "About 4,000 times less": "",
+        "About 900 times less": "",
     },
-    right="About 4,000 times less",
+    right="About 900 times less",
     answer=_second,
 )
 

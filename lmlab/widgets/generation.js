@@ -121,7 +121,7 @@ function bars(node, model) {
     const all = [...data.bars, { ...data.others, text: `${data.others.number.toLocaleString("en")} others`, draft: false }];
     const bottom = TOP + ROW * all.length;
     picture.attr("viewBox", `0 0 ${WIDTH} ${bottom + 44}`).attr("height", bottom + 44);
-    heads.selectAll("text").data([[LEFT - 12, "next token"], [RIGHT + 66, "model"], [WIDTH - 22, "drawn from"]]).join("text")
+    heads.selectAll("text").data([[LEFT - 12, "next token"], [RIGHT + 54, "model"], [WIDTH - 22, "drawn from"]]).join("text")
       .attr("x", (d) => d[0]).attr("y", 16).attr("text-anchor", "end").style("font-weight", 600).text((d) => d[1]);
     const row = rows.selectAll("g").data(all).join("g").attr("class", (_, i) => (data.bars[i] ? "next" : "others"))
       .attr("transform", (_, i) => `translate(0,${TOP + ROW * i})`);
@@ -130,7 +130,7 @@ function bars(node, model) {
     box(row, "own", 4, 7, LEFT, (d) => x(d.own), (d) => (d.reshaped ? "#8a8a8a" : "transparent")).attr("stroke", "#8a8a8a")
       .attr("stroke-dasharray", (d) => (d.reshaped ? "none" : "3 2"));
     box(row, "reshaped", 12, 8, LEFT, (d) => x(d.reshaped), kit.COLOURS.now);
-    line(row, "model", RIGHT + 66, (d) => percent(d.own), "end");
+    line(row, "model", RIGHT + 54, (d) => percent(d.own), "end");
     line(row, "drawn", WIDTH - 22, moved, "end");
     rows.selectAll("g.next").attr("role", "option").attr("id", (_, i) => `${name}-${i}`).on("click", (_, d) => choose(data.bars.indexOf(d)))
       .attr("aria-label", (d) => `${d.text}${d.draft ? ", the draft" : ""}: model ${percent(d.own)}, drawn from ${moved(d)}`);

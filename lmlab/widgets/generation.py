@@ -134,8 +134,8 @@ def data(session: Session, tokenizer: Tokenizer) -> dict:
         {
             "token": token,
             "text": label(tokenizer, token),
-            "own": row.own,
-            "reshaped": row.reshaped,
+            "own": float(row.own),
+            "reshaped": float(row.reshaped),
             "draft": bool(draft and token == draft.id),
         }
         for token, row in rows.iterrows()
