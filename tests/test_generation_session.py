@@ -1,12 +1,15 @@
 """A session under one's hands writes what generate writes, forgets what is taken back, and drafts without changing the
 distribution."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import lmlab
 from lmlab.generation import Greedy, Sampler
 from lmlab.generation_session import Session, Token, drawn_from, judge
+from tests import hf
 from tests.small import random_model
 
 PROMPT = [5, 17, 3, 42, 8, 60, 2]
@@ -46,6 +49,19 @@ def test_greedy_steps_write_what_generate_writes(model):
     session = Session(model, PROMPT, max_length=40)
     assert [session.step().id for _ in range(12)] == [int(step.token) for step in steps]
     assert session.passes == 12 and {token.how for token in session.tokens[7:]} == {"drawn"}
+
+
+@pytest.fixture(scope="module")
+def windowed():
+    """No family has it: windows, which forget, and drafts, which must be forgotten."""
+    config = random_model("gpt-oss-20b").config
+    model = lmlab.build(replace(config, mtp=(config.blocks[0],))).eval()
+    hf.randomise(model)
+    return model
+
+
+def test_drafts_are_forgotten_by_windows_too(windowed):
+    test_any_moves_leave_the_state_of_the_text(windowed)
 
 
 def test_any_moves_leave_the_state_of_the_text(model):
