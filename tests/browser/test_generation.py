@@ -77,6 +77,18 @@ def test_a_prompt_is_typed_and_enter_begins_with_it(opened):
     assert "".join(pieces(opened)).endswith("too")
 
 
+def test_what_is_typed_stays_while_it_runs(opened):
+    page, view = opened.page, opened.view()
+    view.locator("[data-button=run]").press("Enter")
+    view.locator("textarea").focus()
+    page.keyboard.press("End")
+    page.keyboard.type(" And so")
+    start = len(pieces(opened))
+    page.wait_for_function("(n) => document.querySelectorAll('.piece').length > n + 1", arg=start)
+    assert view.locator("textarea").input_value().count(" And so") == 1
+    view.locator("[data-button=run]").click()
+
+
 def test_a_bar_is_chosen_by_arrows_and_enter_and_by_a_click(opened):
     page, view, mirror = opened.page, opened.view(), GenerationView()
     bars = view.get_by_role("listbox")
