@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lmlab.generation import Greedy, Sampler
+from lmlab.generation import Draft, Greedy, Sampler, Step
 from lmlab.model import LanguageModel
 from lmlab.parts.masks import Timeline
 
@@ -31,9 +31,10 @@ class Token:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the MTP module proposes for the next place: a token, and the probabilities (V,) that it was drawn from."""
+    """What the MTP module proposes for the next place: a token, its logits (V,), and what it was drawn from (V,)."""
 
     id: int
+    logits: torch.Tensor
     probabilities: torch.Tensor
 
 
@@ -127,13 +128,28 @@ class Session:
         """Forward passes that wrote the text after the prompt: one for each token that is not an accepted draft."""
         return sum(token.how != "accepted" for token in self.written)
 
-    def step(self) -> Token:
-        """Draw the next token; where a draft is pending, accept or replace it."""
-        p = self.probabilities
+    def step(self) -> Step:
+        """Draw the next token; where a draft is pending, accept or replace it. The same record as `generate`'s."""
+        logits, p, length, draft = self.logits, self.probabilities, len(self.tokens), None
         if self.draft is None:
-            return self._append(Token(draw(p, self.generator), "drawn"))
-        id, accepted = judge(p, self.draft.probabilities, self.draft.id, self.generator)
-        return self._append(Token(id, "accepted") if accepted else Token(id, "replaced", self.draft.id))
+            token = Token(draw(p, self.generator), "drawn")
+        else:
+            q, proposed = self.draft.probabilities, self.draft.id
+            id, accepted = judge(p, q, proposed, self.generator)
+            token = Token(id, "accepted") if accepted else Token(id, "replaced", proposed)
+            draft = Draft(
+                token=torch.tensor([proposed]), logits=self.draft.logits[None], probabilities=q[None], accepted=accepted
+            )
+        self._append(token)
+        return Step(
+            token=torch.tensor([token.id]),
+            logits=logits[None],
+            probabilities=p[None],
+            finished=torch.tensor([self.ended == "stop"]),
+            length=length,
+            cache_bytes=self.cache.nbytes,
+            draft=draft,
+        )
 
     def choose(self, id: int) -> Token:
         """Write this token, whatever its probability."""
@@ -184,7 +200,7 @@ class Session:
             timeline = Timeline(self.mtp_cache.length + torch.arange(last - first))
             logits = self.model.mtp[0](hidden, ids, timeline, self.mtp_cache)[0, -1].clone()  # (V,)
         q = drawn_from(self.sampler, logits)
-        return Proposal(draw(q, self.generator), q)
+        return Proposal(draw(q, self.generator), logits, q)
 
     def _drop_draft(self) -> None:
         if self.draft is not None:

@@ -47,7 +47,10 @@ def check(session) -> None:
 def test_greedy_steps_write_what_generate_writes(model):
     steps = lmlab.generate(model, PROMPT, max_new_tokens=12)
     session = Session(model, PROMPT, max_length=40)
-    assert [session.step().id for _ in range(12)] == [int(step.token) for step in steps]
+    for step in steps:
+        mine = session.step()
+        assert (mine.token.tolist(), mine.length) == (step.token.tolist(), step.length) and mine.draft is None
+        torch.testing.assert_close(mine.logits, step.logits, atol=1e-4, rtol=1e-4)
     assert session.passes == 12 and {token.how for token in session.tokens[7:]} == {"drawn"}
 
 
@@ -105,7 +108,7 @@ def test_a_window_that_is_not_full_yet_is_trimmed():
 def test_greedy_drafts_change_nothing_but_the_number_of_passes(deepseek):
     plain, drafting = (Session(deepseek, PROMPT, max_length=60, drafts=drafts) for drafts in (False, True))
     for _ in range(40):
-        assert drafting.step().id == plain.step().id
+        assert int(drafting.step().token) == int(plain.step().token)
     accepted = sum(token.how == "accepted" for token in drafting.tokens)
     assert drafting.passes == 40 - accepted == int(sum(token.how in ("drawn", "replaced") for token in drafting.tokens))
 
@@ -127,12 +130,28 @@ def test_a_draft_that_cannot_be_is_always_replaced():
     assert all(judge(one, one, 0, generator) == (0, True) for _ in range(20))
 
 
+def test_steps_tell_of_their_drafts(deepseek):
+    session = Session(deepseek, PROMPT, max_length=60, sampler=Sampler(temperature=3.0), drafts=True)
+    for _ in range(40):
+        pending, p = session.draft, session.probabilities
+        step, token = session.step(), session.tokens[-1]
+        assert torch.equal(step.probabilities[0], p) and int(step.token) == token.id
+        assert (step.draft is None) == (pending is None) == (token.how == "drawn")
+        if step.draft:
+            assert int(step.draft.token) == pending.id and torch.equal(
+                step.draft.probabilities[0], pending.probabilities
+            )
+            assert torch.allclose(session.sampler.probabilities(step.draft.logits), step.draft.probabilities)
+            assert step.draft.accepted == (token.how == "accepted")
+            assert token.draft == (None if step.draft.accepted else pending.id)
+
+
 def test_a_sampler_changed_on_the_way_draws_from_what_it_shows(deepseek):
     session = Session(deepseek, PROMPT, max_length=40, sampler=Sampler(temperature=2.0), drafts=True)
     session.step()
     session.sampler = Sampler(top_k=1)
     best = int(session.logits.argmax())
-    assert session.probabilities.max() == 1 and session.step().id == best
+    assert session.probabilities.max() == 1 and int(session.step().token) == best
     session.sampler = Greedy()
     assert session.probabilities.sum() == 1 and int(session.probabilities.argmax()) == int(session.logits.argmax())
 
@@ -140,7 +159,9 @@ def test_a_sampler_changed_on_the_way_draws_from_what_it_shows(deepseek):
 def test_the_same_seed_and_moves_write_the_same_text(deepseek):
     def written(seed: int) -> list[Token]:
         session = Session(deepseek, PROMPT, max_length=40, sampler=Sampler(), drafts=True, seed=seed)
-        return [session.step() for _ in range(20)]
+        for _ in range(20):
+            session.step()
+        return session.written
 
     assert written(1) == written(1) != written(2)
 

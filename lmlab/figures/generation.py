@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from lmlab.figures.theme import BLUE, GREEN, GREY, INK, RED, style, takeaway
 
@@ -53,13 +53,15 @@ def cost_by_token(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figur
     """`panels`: title with its unit -> one row per new token, columns "without" and "with a cache". The axis of costs
     is logarithmic."""
     with style():
-        figure, every = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.2), squeeze=False)
+        figure, every = plt.subplots(1, len(panels), figsize=(min(5.5 * len(panels), 12), 4), squeeze=False)
         for axes, (title, table) in zip(every[0], panels.items(), strict=True):
             for name, (colour, marker) in LOOKS.items():
                 axes.semilogy(table.index, table[name], color=colour, marker=marker, markersize=5, label=name)
             axes.set_title(title, fontsize=13)
             axes.set_xlabel("new token")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted(FuncFormatter(lambda value, _: f"{value:g}"))
         every[0][0].legend(labelcolor=INK)
         figure.tight_layout()
         if message:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -40,6 +41,21 @@ def acceptance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
     Leviathan et al., arXiv:2211.17192, section 3."""
     return torch.minimum(p, q).sum(-1)
+
+
+def drafting(steps: Iterable) -> "pd.Series":
+    """How drafts fared in steps of `generate` or of a session, one row each: tokens, passes of the model that wrote
+    them, drafts, accepted, and promised, the number that p and q let expect."""
+    import pandas as pd
+
+    steps = list(steps)
+    judged = [step for step in steps if step.draft is not None]
+    accepted = sum(bool(step.draft.accepted) for step in judged)
+    promised = sum(float(acceptance(step.probabilities, step.draft.probabilities)) for step in judged)
+    passes = len(steps) - accepted
+    return pd.Series(
+        {"tokens": len(steps), "passes": passes, "drafts": len(judged), "accepted": accepted, "promised": promised}
+    )
 
 
 def flops_by_token(config: ModelConfig, prompt: int, new: int) -> "pd.DataFrame":

@@ -110,10 +110,13 @@ class GenerationView(View):
             self.session.generator.manual_seed(state["seed"])
         self.session.sampler = sampler(state)
         self.session.drafts = state["drafts"] == "on" and bool(model.config.mtp)
-        for _ in range(state["backs"] - before.get("backs", 0)):
-            self.session.back()
-        for _ in range(state["steps"] - before.get("steps", 0)):
-            self.session.step()
+        # of presses that arrive together, those beyond the end do nothing; a single one there is refused
+        for i in range(state["backs"] - before.get("backs", 0)):
+            if not i or self.session.written:
+                self.session.back()
+        for i in range(state["steps"] - before.get("steps", 0)):
+            if not i or not self.session.ended:
+                self.session.step()
         if state["chosen"] != before.get("chosen") and state["chosen"][0] == len(self.session.tokens):
             self.session.choose(state["chosen"][1])
 

@@ -8,8 +8,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lmlab
 import lmlab.measure.flops
-from lmlab.generation import read
-from lmlab.measure.generation import acceptance, cache_use, candidates, entropy, flops_by_token, seconds_by_token
+from lmlab.generation import Sampler, read
+from lmlab.generation_session import Session
+from lmlab.measure.generation import (
+    acceptance,
+    cache_use,
+    candidates,
+    drafting,
+    entropy,
+    flops_by_token,
+    seconds_by_token,
+)
 from tests.small import random_model
 
 P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])
@@ -37,6 +46,18 @@ def test_acceptance_is_what_p_and_q_share():
     assert acceptance(P, P).tolist() == pytest.approx([1, 1])
     drawn = torch.multinomial(q, 20_000, replacement=True, generator=torch.Generator().manual_seed(0))
     assert float((P[0] / q)[drawn].clamp(max=1).mean()) == pytest.approx(0.5, abs=0.012)
+
+
+def test_drafting_counts_what_became_of_drafts():
+    session = Session(
+        random_model("mini-deepseek-v3"), [3, 1, 4], max_length=80, sampler=Sampler(temperature=9.0), drafts=True
+    )
+    steps = [session.step() for _ in range(70)]
+    told, hows = drafting(steps), [token.how for token in session.written]
+    assert told.tokens == 70 and told.accepted == hows.count("accepted") > 0
+    assert told.drafts == told.accepted + hows.count("replaced") and told.passes == session.passes < 70
+    shared = [step.probabilities.minimum(step.draft.probabilities).sum() for step in steps if step.draft]
+    assert told.promised == pytest.approx(float(sum(shared)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])

@@ -255,9 +255,12 @@ def test_the_end_of_the_text_and_of_the_room(loaded, tokenizer):
     tokens = len(tokenizer.encode("a " * (LONGEST - 1))) + 1
     assert f"the text has {tokens} tokens, and there is room for {LONGEST}" in view.problem
     assert view.data["ended"] == "stop", "the text of before stays"
-    view.state = view.state | {"prompt": "!" * (LONGEST - 2)}
-    view.state = view.state | {"steps": 3}
-    assert view.problem == "" or "places are full" in view.problem
+    view.state = view.state | {"prompt": "!" * (LONGEST // 2)}
+    view.state = view.state | {"steps": LONGEST, "seed": 4}
+    assert view.problem == "" and view.data["ended"], "steps that arrive together stop at the end"
+    assert len(view.data["pieces"]) == len(view.session.tokens) <= LONGEST
+    view.state = view.state | {"backs": LONGEST}
+    assert view.problem == "" and {piece["how"] for piece in view.data["pieces"]} == {"prompt"}
 
 
 def test_every_control_can_say_every_state(loaded):
