@@ -69,7 +69,10 @@ class Session:
         self.generator = torch.Generator().manual_seed(seed)
         # one place more for a draft that is not judged yet, which a window must be able to forget
         self.cache = model.make_cache(1, max_length + 1, slack=len(model.config.mtp))
-        self.mtp_cache = _mtp_cache(model, max_length) if model.config.mtp else None
+        weight = model.embed_tokens.weight
+        self.mtp_caches = [
+            mtp.block.self_attn.make_cache(1, max_length, weight.dtype, weight.device) for mtp in model.mtp[:1]
+        ]
         self.draft: Proposal | None = None
         self.reread = False  # whether the last `back` had to read the whole text again
         self.drafts = drafts
@@ -137,19 +140,12 @@ class Session:
             q, proposed = self.draft.probabilities, self.draft.id
             id, accepted = judge(p, q, proposed, self.generator)
             token = Token(id, "accepted") if accepted else Token(id, "replaced", proposed)
-            draft = Draft(
-                token=torch.tensor([proposed]), logits=self.draft.logits[None], probabilities=q[None], accepted=accepted
-            )
+            record = {"token": torch.tensor([proposed]), "logits": self.draft.logits[None], "probabilities": q[None]}
+            draft = Draft(**record, accepted=accepted)
         self._append(token)
-        return Step(
-            token=torch.tensor([token.id]),
-            logits=logits[None],
-            probabilities=p[None],
-            finished=torch.tensor([self.ended == "stop"]),
-            length=length,
-            cache_bytes=self.cache.nbytes,
-            draft=draft,
-        )
+        one, finished = torch.tensor([token.id]), torch.tensor([self.ended == "stop"])
+        record = {"token": one, "logits": logits[None], "probabilities": p[None], "finished": finished}
+        return Step(**record, length=length, cache_bytes=self.cache.nbytes, draft=draft)
 
     def choose(self, id: int) -> Token:
         """Write this token, whatever its probability."""
@@ -163,8 +159,8 @@ class Session:
         self._drop_draft()
         token = self.tokens.pop()
         self.states.pop()
-        if self.mtp_cache is not None:
-            _forget(self.mtp_cache, int(self.mtp_cache.length) - (len(self.tokens) - 1))
+        for cache in self.mtp_caches:
+            _forget(cache, int(cache.length) - (len(self.tokens) - 1))
         self.reread = not _forget(self.cache, 1)
         if self.reread:
             self.states = [*self._read(self.ids)]
@@ -193,12 +189,13 @@ class Session:
 
     def _propose(self) -> Proposal:
         """The MTP module reads the states before the last token that it has not read yet, each with the token after."""
-        first, last = int(self.mtp_cache.length), len(self.tokens) - 1
+        (cache,) = self.mtp_caches
+        first, last = int(cache.length), len(self.tokens) - 1
         ids = torch.tensor([self.ids[first + 1 :]])  # (1, T)
         with torch.inference_mode():
             hidden = torch.stack(self.states[first:last])[None]  # (1, T, C)
-            timeline = Timeline(self.mtp_cache.length + torch.arange(last - first))
-            logits = self.model.mtp[0](hidden, ids, timeline, self.mtp_cache)[0, -1].clone()  # (V,)
+            timeline = Timeline(cache.length + torch.arange(last - first))
+            logits = self.model.mtp[0](hidden, ids, timeline, cache)[0, -1].clone()  # (V,)
         q = drawn_from(self.sampler, logits)
         return Proposal(draw(q, self.generator), logits, q)
 
@@ -238,11 +235,6 @@ def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """What p has more than q, made to sum to one; p itself where both are the same. (V,), (V,) -> (V,)"""
     more = (p - q).clamp(min=0)
     return more / more.sum() if more.any() else p
-
-
-def _mtp_cache(model: LanguageModel, max_length: int):
-    weight = model.embed_tokens.weight
-    return model.mtp[0].block.self_attn.make_cache(1, max_length, weight.dtype, weight.device, 1)
 
 
 def _forget(cache, n: int) -> bool:

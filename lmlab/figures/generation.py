@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from lmlab.figures.theme import BLUE, GREEN, GREY, INK, RED, style, takeaway
 
@@ -60,8 +60,8 @@ def cost_by_token(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figur
             axes.set_title(title, fontsize=13)
             axes.set_xlabel("new token")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                formatted(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.5)))
         every[0][0].legend(labelcolor=INK)
         figure.tight_layout()
         if message:

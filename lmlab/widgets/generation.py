@@ -46,30 +46,30 @@ class GenerationView(View):
     """Step through a text. The bars of the next token stand beside what temperature, top-k, top-p and min-p make of
     them; any bar can be chosen in place of a draw; a token can be taken back. With multi-token prediction, drafts.
 
-    model: the name of a checkpoint (as in `lmlab.load`), several to switch between, or a LanguageModel with its
-    `tokenizer`. Keyword arguments set controls: prompt, temperature, top_p, drafts; choose, top_k, min_p, seed. `steps`
-    draws so many tokens at once.
+    models: the name of a checkpoint (as in `lmlab.load`), several to switch between, or a LanguageModel with its
+    `tokenizer`. Keyword arguments set controls: prompt, temperature, top_p, drafts; choose, top_k, min_p, seed, model.
+    `steps` draws so many tokens at once.
     """
 
     _esm = joined("generation.js")
 
     def __init__(
         self,
-        model: str | Sequence[str] | LanguageModel = MINIATURES,
+        models: str | Sequence[str] | LanguageModel = MINIATURES,
         *,
         tokenizer: Tokenizer | None = None,
         **state,
     ):
-        if isinstance(model, LanguageModel):
+        if isinstance(models, LanguageModel):
             if tokenizer is None:
                 raise ValueError("a model of one's own needs its tokenizer: GenerationView(model, tokenizer=...)")
-            self._models = {"model": (model, tokenizer)}
+            self._models = {"model": (models, tokenizer)}
         else:
-            self._models = {name: _loaded(name) for name in ([model] if isinstance(model, str) else model)}
+            self._models = {name: _loaded(name) for name in ([models] if isinstance(models, str) else models)}
         self.session: Session | None = None
         self._followed: dict = {}
         self.set_trait("controls", self._controls())
-        sampled = {"choose": AT_RANDOM, "temperature": 1.0, "top_p": EVERY, "top_k": EVERY, "min_p": EVERY}
+        sampled = {"choose": AT_RANDOM, "temperature": 1.0, "top_p": 0.9, "top_k": EVERY, "min_p": EVERY}
         pressed = {"steps": 0, "backs": 0, "restarts": 0, "chosen": None}
         start = {"model": next(iter(self._models)), "prompt": PROMPT, "drafts": "off", "seed": 0}
         self.set_trait("state", start | sampled | pressed)

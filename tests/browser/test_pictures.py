@@ -17,7 +17,7 @@ YARN = {"start": "GPT-OSS: YaRN x32", "length": 65_536}
 CACHE = {"models": ["gpt-oss-120b", "deepseek-v3", "qwen3-8b"], "what_if": "qwen3-8b", "attention": "MLA", "rank": 256}
 PER_TOKEN = {"models": ["gpt-oss-20b", "qwen3-32b"], "show": "per token of text", "gpu": "1 x H100, 86 GB"}
 CUT = {"model": "mini-gpt-oss", "top_k": 3, "min_p": 0.05, "steps": 5}
-DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "drafts": "on", "steps": 16}
+DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "top_p": "every token", "drafts": "on", "steps": 16}
 CELLS = [
     *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
     *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),

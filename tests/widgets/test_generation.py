@@ -188,7 +188,8 @@ def test_reshaping_reads_nothing_and_draws_nothing(loaded, monkeypatch):
 @pytest.mark.parametrize(
     ("state", "wanted"),
     [
-        ({}, Sampler()),
+        ({}, Sampler(top_p=0.9)),
+        ({"top_p": OFF}, Sampler()),
         (
             {"temperature": 0.5, "top_k": 5, "top_p": 0.9, "min_p": 0.05},
             Sampler(temperature=0.5, top_k=5, top_p=0.9, min_p=0.05),
@@ -225,7 +226,7 @@ def test_a_bar_is_chosen_for_the_place_it_was_shown_for(loaded):
     assert len(view.data["pieces"]) == place + 1
 
 
-def test_another_model_reads_the_same_text(loaded):
+def test_another_model_reads_the_same_text(loaded, models):
     view = GenerationView(loaded, steps=4)
     text, bars = view.data["pieces"], view.data["bars"]
     view.state = view.state | {"model": "mini-deepseek-v3"}
@@ -234,6 +235,7 @@ def test_another_model_reads_the_same_text(loaded):
     view.state = view.state | {"drafts": "on"}
     view.state = view.state | {"model": "mini-gpt-oss"}
     assert "Drafts" not in view.summary and not view.problem, "a model without MTP has none"
+    assert GenerationView(loaded, model="mini-deepseek-v3").session.model is models["mini-deepseek-v3"]
 
 
 def test_a_window_that_must_be_read_again_says_so(loaded):
@@ -274,6 +276,7 @@ def test_a_model_of_ones_own_brings_its_tokenizer(models, tokenizer):
     view = GenerationView(models["mini-gpt-oss"], tokenizer=tokenizer, prompt="Add.")
     assert view.summary.startswith("The prompt has ") and "Next, by model" in view.summary
     assert "drafts" not in {spec["name"] for spec in view.controls}
+    assert [spec["values"] for spec in view.controls if spec["name"] == "model"] == [["model"]]
     with pytest.raises(ValueError, match=r"needs its tokenizer: GenerationView\(model, tokenizer=...\)"):
         GenerationView(models["mini-gpt-oss"])
     with pytest.raises(ValueError, match="no control is called temprature"):
