@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator, PercentFormatter
 
 from lmlab.figures.theme import BLUE, GREEN, GREY, INK, RED, style, takeaway
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOOKS = {"without": (RED, "^"), "with a cache": (BLUE, "o")}
+LOOKS = {"without a cache": (RED, "^"), "with a cache": (BLUE, "o")}
 # how a token came into the text -> its mark, the colour and line of its frame
 PIECES = {
     "prompt": ("", "#BBBBBB", ":"),
@@ -50,8 +50,8 @@ def next_token(table: "pd.DataFrame", message: str = "") -> Figure:
 
 
 def cost_by_token(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figure:
-    """`panels`: title with its unit -> one row per new token, columns "without" and "with a cache". The axis of costs
-    is logarithmic."""
+    """`panels`: title with its unit -> one row per new token, columns "without a cache" and "with a cache". The axis
+    of costs is logarithmic."""
     with style():
         figure, every = plt.subplots(1, len(panels), figsize=(min(5.5 * len(panels), 12), 4), squeeze=False)
         for axes, (title, table) in zip(every[0], panels.items(), strict=True):
@@ -60,7 +60,7 @@ def cost_by_token(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figur
             axes.set_title(title, fontsize=13)
             axes.set_xlabel("new token")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.5)))
         every[0][0].legend(labelcolor=INK)
         figure.tight_layout()

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.benchmark import Timer
 
 from lmlab.configuration import ModelConfig
 from lmlab.measure.flops import flops
@@ -60,13 +61,13 @@ def drafting(steps: Iterable) -> "pd.Series":
 
 def flops_by_token(config: ModelConfig, prompt: int, new: int) -> "pd.DataFrame":
     """FLOPs of each new token after a prompt of `prompt` tokens, as `generate` computes it and as it would without a
-    cache: columns "with a cache", "without"; one row per token, from 1. The head reads one state a token."""
+    cache: columns "with a cache", "without a cache"; one row per token, from 1. The head reads one state a token."""
     import pandas as pd
 
     rows = {
         n: {
             "with a cache": _flops(config, prompt) if n == 1 else _flops(config, 1, prompt + n - 2),
-            "without": _flops(config, prompt + n - 1),
+            "without a cache": _flops(config, prompt + n - 1),
         }
         for n in range(1, new + 1)
     }
@@ -82,7 +83,7 @@ def seconds_by_token(model: LanguageModel, prompt: list[int], new: int, repeats:
     """The same, timed on this machine, in seconds (medians): greedy, one row."""
     import pandas as pd
 
-    ways = {"with a cache": True, "without": False}
+    ways = {"with a cache": True, "without a cache": False}
     runs = {name: [_seconds(model, prompt, new, cached) for _ in range(repeats)] for name, cached in ways.items()}
     columns = {name: [median(times) for times in zip(*found, strict=True)] for name, found in runs.items()}
     return pd.DataFrame(columns, index=pd.RangeIndex(1, new + 1, name="new token"))
@@ -100,6 +101,24 @@ def _seconds(model: LanguageModel, prompt: list[int], new: int, cached: bool) ->
         unread = token if cached else text
         times.append(perf_counter() - start)
     return times
+
+
+@torch.inference_mode()
+def seconds_of_pass(model: LanguageModel, context: int, tokens: list[int]) -> "pd.Series":
+    """Seconds (medians) of one pass that reads so many tokens of one row at once, after `context` cached ones, by their
+    number. Which tokens they are does not matter."""
+    import pandas as pd
+
+    cache, device = model.make_cache(1, context + max(tokens)), model.embed_tokens.weight.device
+    model.hidden(torch.zeros(1, context, dtype=torch.long, device=device), cache)
+
+    def read(number: int) -> None:
+        model.lm_head(model.hidden(torch.zeros(1, number, dtype=torch.long, device=device), cache))
+        for layer in cache.layers:  # a window cannot forget; for the time of a pass it need not
+            layer.length -= number
+
+    times = {n: Timer("read(n)", globals={"read": read, "n": n}).blocked_autorange(min_run_time=0.1) for n in tokens}
+    return pd.Series({n: time.median for n, time in times.items()}).rename_axis("tokens")
 
 
 def cache_use(model: LanguageModel, cache: ModelCache) -> "pd.DataFrame":

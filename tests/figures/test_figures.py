@@ -121,12 +121,12 @@ def test_bars_of_the_next_token_are_its_probabilities():
 
 
 def test_cost_by_token_has_a_panel_for_each_table():
-    table = pd.DataFrame({"with a cache": [9.0, 1.0], "without": [9.0, 9.5]}, index=[1, 2])
+    table = pd.DataFrame({"with a cache": [9.0, 1.0], "without a cache": [9.0, 9.5]}, index=[1, 2])
     figure = generation.cost_by_token({"counted": table, "measured": 2 * table}, message="the second is cheap")
     left, right = figure.axes
     assert (left.get_title("left"), right.get_title("left"), left.get_yscale()) == ("counted", "measured", "log")
     assert {line.get_label(): line.get_ydata().tolist() for line in right.lines} == {
-        "without": [18.0, 19.0],
+        "without a cache": [18.0, 19.0],
         "with a cache": [18.0, 2.0],
     }
     assert len({line.get_marker() for line in left.lines}) == 2

@@ -18,6 +18,7 @@ from lmlab.measure.generation import (
     entropy,
     flops_by_token,
     seconds_by_token,
+    seconds_of_pass,
 )
 from tests.small import random_model
 
@@ -66,14 +67,14 @@ def test_flops_of_a_token_are_those_of_the_passes(name):
     config = lmlab.config(name)
     table = flops_by_token(config, prompt=20, new=3)
     assert table.index.tolist() == [1, 2, 3]
-    assert table["with a cache"][1] == table["without"][1], "the prompt is read once either way"
-    assert (table["without"].diff().dropna() > 0).all() and table["with a cache"][3] > table["with a cache"][2]
-    assert table["with a cache"][2] < table["without"][2] / 10
+    assert table["with a cache"][1] == table["without a cache"][1], "the prompt is read once either way"
+    assert (table["without a cache"].diff().dropna() > 0).all() and table["with a cache"][3] > table["with a cache"][2]
+    assert table["with a cache"][2] < table["without a cache"][2] / 10
     head = 2 * config.hidden_size * config.vocab_size
     for n, tokens, context in ((1, 20, 0), (3, 1, 21)):
         whole = int(lmlab.measure.flops.flops(config, tokens, context)["flops"].sum())
         assert table["with a cache"][n] == whole - (tokens - 1) * head
-    assert table["without"][3] == int(lmlab.measure.flops.flops(config, 22)["flops"].sum()) - 21 * head
+    assert table["without a cache"][3] == int(lmlab.measure.flops.flops(config, 22)["flops"].sum()) - 21 * head
 
 
 def test_flops_equal_what_torch_counts():
@@ -97,6 +98,20 @@ def test_timed_tokens_are_those_that_generate_writes(monkeypatch):
     written = [int(ids) for ids in read[1:4]], read[-1][0, 5:].tolist()
     steps = [int(step.token) for step in lmlab.generate(model, [3, 1, 4, 1, 5], max_new_tokens=3)]
     assert written == (steps, steps)
+
+
+def test_a_timed_pass_reads_so_many_tokens_after_the_context(monkeypatch):
+    model, read = random_model("mini-gpt-oss"), set()
+    hidden = type(model).hidden
+
+    def watched(self, ids, cache):
+        read.add((int(cache.length), ids.shape[1]))
+        return hidden(self, ids, cache)
+
+    monkeypatch.setattr(type(model), "hidden", watched)
+    table = seconds_of_pass(model, context=40, tokens=[1, 2])
+    assert table.index.tolist() == [1, 2] and (table > 0).all()
+    assert read == {(0, 40), (40, 1), (40, 2)}
 
 
 @pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])
