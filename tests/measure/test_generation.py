@@ -78,12 +78,12 @@ def test_flops_of_a_token_are_those_of_the_passes(name):
 
 
 def test_flops_equal_what_torch_counts():
-    """GQA without windows, every expert dense: torch counts the same products, but masked scores as well."""
+    """One query, which sees every key; attention in plain products, as a trace computes it."""
     model = random_model("mini-qwen3")
     cache = model.make_cache(1, 30)
     ids = torch.arange(21)[None]
     read(model, ids[:, :20], cache)
-    with FlopCounterMode(display=False) as counter:
+    with lmlab.Trace(model), FlopCounterMode(display=False) as counter:
         read(model, ids[:, 20:], cache)
     assert flops_by_token(model.config, 20, 2)["with a cache"][2] == pytest.approx(counter.get_total_flops(), rel=1e-9)
 
