@@ -169,8 +169,8 @@ def _slide(q, k, v, ring_k, ring_v, held) -> torch.Tensor:
         },
         "without the scale": {" / q.shape[-1] ** 0.5": ""},
     },
-    after="`WindowCache.update` gives back the old ring and the chunk, and writes afterwards. One token at a time the "
-    "mistake does not show: a new token displaces only the key that it no longer sees.",
+    after="`WindowCache.update` gives back the old ring and the chunk, and writes afterwards. A single token it writes "
+    "first: what that displaces has just left its window.",
 )
 def slide(q, k, v, ring_k, ring_v, held):
     new = held.max() + 1 + torch.arange(len(q))  # (T,)
