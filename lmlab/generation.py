@@ -76,12 +76,27 @@ class Sampler:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a small guesser proposed for one place of the text, before the model judged it.
+
+    token (B,): the proposal. logits (B, V): the guesser's own. probabilities (B, V): what the sampler drew the proposal
+    from. accepted: whether the model wrote it; if not, the step's token was drawn from what the guesser had neglected.
+    """
+
+    token: torch.Tensor
+    logits: torch.Tensor
+    probabilities: torch.Tensor
+    accepted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One new token in each row.
 
     token (B,): the tokens written; a finished row repeats its stop token. logits (B, V): the model's own. probabilities
-    (B, V): what the sampler drew from. finished (B,): rows that have written a stop token, this one included. length:
-    tokens in the cache when the choice was made, padding included. cache_bytes: bytes allocated for the cache.
+    (B, V): the same after the sampler. finished (B,): rows that have written a stop token, this one included. length:
+    tokens in the text that the choice was made from, padding included. cache_bytes: bytes allocated for the cache.
+    draft: in speculative decoding, the proposal that stood in this place; None where there was none.
     """
 
     token: torch.Tensor
@@ -90,6 +105,7 @@ class Step:
     finished: torch.Tensor
     length: int
     cache_bytes: int
+    draft: Draft | None = None
 
 
 def generate(

@@ -103,8 +103,8 @@ def _attention_record(inputs: tuple, output: tuple) -> AttentionRecord:
     has_sinks = isinstance(q, torch.Tensor) and bool(rest) and rest[0] is not None
     return AttentionRecord(
         q=q.detach() if isinstance(q, torch.Tensor) else tuple(version.detach() for version in q),
-        k=k.detach(),
-        v=v.detach(),
+        k=k.detach().clone(),  # perhaps a view of a cache, which writes on
+        v=v.detach().clone(),
         weights=weights,
         sink=1 - weights.sum(-1) if has_sinks else None,
     )

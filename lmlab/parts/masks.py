@@ -89,6 +89,12 @@ class Timeline:
 
         return self.once(("mask", kind, window), make)
 
+    def needed_mask(self, cache=None, window: int | None = None) -> torch.Tensor | None:
+        """The mask, or None where it would hide nothing: from one token, which comes after all that a cache holds."""
+        keys = 1 if cache is None else cache.filled(1)  # None in a compiled step, which reads empty places too
+        one = self.columns.numel() == 1 and self.padding is None and keys is not None
+        return None if one and (window is None or keys <= window) else self.mask(cache, window)
+
     def key_columns(self, cache=None) -> torch.Tensor:
         """The columns of the keys that the cache will return, this pass's included. (S,)"""
         return self.columns if cache is None else cache.key_columns(self.columns)

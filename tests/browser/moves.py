@@ -42,6 +42,21 @@ def moves(spec: dict, state: dict) -> list[Move]:
     ]
 
 
+def presses(view: View) -> list[Move]:
+    """What is no control: buttons, whose states count how often they were pressed, and the marked option of a list."""
+    controls, state = {spec["name"] for spec in view.controls}, view.state
+    found = [
+        Move(f'button[data-button="{name}"]', "Enter", state | {name: count + 1})
+        for name, count in state.items()
+        if name not in controls and isinstance(count, int)
+    ]
+    if "chosen" in state:
+        first = [len(view.data["pieces"]), view.data["bars"][0]["token"]]
+        found.append(Move('[role="listbox"]', "Enter", state | {"chosen": first}))
+    return found
+
+
 def choose(view: View, rng: random.Random) -> Move:
-    """Any control in sight, the one with many keys as likely as the others, then any of its keys."""
-    return rng.choice(moves(rng.choice(in_sight(view)), view.state))
+    """Any control in sight, the one with many keys as likely as the others, then any of its keys; or a press."""
+    groups = [moves(spec, view.state) for spec in in_sight(view)]
+    return rng.choice(rng.choice(groups + [[press] for press in presses(view)]))

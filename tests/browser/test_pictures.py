@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from lmlab.widgets.generation import GenerationView
 from lmlab.widgets.memory import CacheView
 from lmlab.widgets.rope import RoPEView
 from tests.browser.lab import Page, server, write_notebook
@@ -15,9 +16,12 @@ ROPE = {"start": "Qwen3, long stage: ABF", "method": "none", "length": 16_384}
 YARN = {"start": "GPT-OSS: YaRN x32", "length": 65_536}
 CACHE = {"models": ["gpt-oss-120b", "deepseek-v3", "qwen3-8b"], "what_if": "qwen3-8b", "attention": "MLA", "rank": 256}
 PER_TOKEN = {"models": ["gpt-oss-20b", "qwen3-32b"], "show": "per token of text", "gpu": "1 x H100, 86 GB"}
+CUT = {"model": "mini-gpt-oss", "top_k": 3, "min_p": 0.05, "steps": 5}
+DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "top_p": "every token", "drafts": "on", "steps": 16}
 CELLS = [
     *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
     *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),
+    *(f"from lmlab.widgets.generation import GenerationView\n\nGenerationView(**{state})" for state in (CUT, DRAFTED)),
 ]
 TICKS = """(axis) => [...axis.querySelectorAll(".tick")].map((tick) => [tick.textContent,
     ...tick.getAttribute("transform").match(/-?[\\d.]+/g).map(Number)])"""
@@ -26,7 +30,7 @@ SHAPES = """(node) => [...node.children].map((one) => Object.fromEntries(
 
 
 def number(text: str, kilo: float = 1e3) -> float:
-    text = text.replace(",", "").replace("\u2212", "-")
+    text = text.replace(",", "").replace("\u2212", "-").removesuffix("%")
     return float(text[:-1]) * kilo ** " KM".index(text[-1]) if text[-1] in "KM" else float(text)
 
 
@@ -127,11 +131,63 @@ def read_bars(bars, data) -> None:
     assert said == f"the GPU holds {round(data['gpu']):,} GB"
 
 
+@pytest.mark.parametrize(("which", "state"), [(4, CUT), (5, DRAFTED)], ids=["cut", "with drafts"])
+def test_the_next_token(views, which, state):
+    view, data = views[0][which], GenerationView(**state).data
+    bars, side = view.locator("svg").nth(0), view.locator("svg").nth(1)
+    along = scale(bars, "x", logarithmic=False)
+    rows, every = bars.locator("g.next, g.others"), [*data["bars"], data["others"]]
+    assert rows.count() == len(every) and any(bar["reshaped"] == 0 for bar in every) == (state is CUT)
+    for i, bar in enumerate(every):
+        for name in ("own", "reshaped"):
+            rect = {key: float(rows.nth(i).locator(f"rect.{name}").get_attribute(key)) for key in ("x", "width")}
+            assert along(rect["x"]) == pytest.approx(0, abs=0.1)
+            assert along(rect["x"] + rect["width"]) == pytest.approx(100 * bar[name], abs=0.1)
+        dashed = rows.nth(i).locator("rect.own").get_attribute("stroke-dasharray") != "none"
+        words = rows.nth(i).locator("text.drawn").text_content()
+        assert dashed == words.startswith("cut") == (bar["reshaped"] == 0), "what is cut is hollow, and said to be"
+        if not dashed:
+            assert words[-1] == (
+                "\u25b2"
+                if bar["reshaped"] > 1.005 * bar["own"]
+                else "\u25bc"
+                if bar["reshaped"] < 0.995 * bar["own"]
+                else "="
+            )
+    shown = [
+        part
+        for piece in data["pieces"]
+        for part in ([("rejected", piece["draft"])] if piece["draft"] else []) + [(piece["how"], piece["text"])]
+    ]
+    if data["pending"]:
+        shown.append(("pending", data["pending"]["text"]))
+    found = view.locator(".piece").evaluate_all("all => all.map(one => [one.classList[1], one.textContent])")
+    assert [how for how, _ in found] == [how for how, _ in shown]
+    assert all(words.endswith(text) for (_, words), (_, text) in zip(found, shown, strict=True))
+    read_side(side, data)
+
+
+def read_side(side, data) -> None:
+    """Bars in their frames: of all bits, of what is allocated, of all drafts."""
+    rows = [
+        row
+        for row in side.locator("xpath=./*[local-name()='g']/*").all()
+        if row.locator("rect.frame").get_attribute("stroke") != "none"
+    ]
+    widths = [[float(row.locator(f"rect.{name}").get_attribute("width")) for name in ("bar", "frame")] for row in rows]
+    shares = [data["entropy"][name] / data["entropy"]["most"] for name in ("own", "reshaped")]
+    shares += [one["used"] / one["allocated"] for one in data["cache"]]
+    told = data["verdicts"]["accepted"] + data["verdicts"]["rejected"]
+    if told:
+        shares += [data["verdicts"][name] / told for name in ("accepted", "rejected")]
+    assert [bar / frame for bar, frame in widths] == pytest.approx(shares, abs=0.005)
+
+
 def test_a_narrow_page_scrolls_within_and_loses_nothing(views):
     found, opened = views
     opened.page.set_viewport_size({"width": 480, "height": 900})
     for view in found:
         wide, shown = view.evaluate("(node) => [node.scrollWidth, node.clientWidth]")
         assert wide <= shown + 1, "the pictures scroll, the view does not"
-        assert view.locator("select:visible").count()
+        assert view.locator("select:visible, textarea:visible").count()
         assert view.locator(".scroll").first.evaluate("(node) => node.scrollWidth > node.clientWidth")

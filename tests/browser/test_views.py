@@ -33,8 +33,8 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 }).map((picture) => picture.outerHTML)"""
 
 
-# every mark and word of the pictures and tables, in an order of its own: the page's depends on what came before
-DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td")].filter((one) => !one.firstElementChild)
+# every mark and word of the pictures, tables and texts, in an order of its own: the page's depends on what came before
+DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td, .piece")].filter((one) => !one.firstElementChild)
     .map((one) => one.outerHTML.replace(/lmlab-fill-\\d+/g, "fill")).sort().join("\\n")"""
 ANEW = """async ([text, traits]) => {
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -96,7 +96,8 @@ def test_a_walk_by_keyboard_says_what_python_says(browser, address, name):
 
 def press_what_jupyterlab_listens_for(page, view, notebook: list) -> None:
     """On all that takes the focus, its keys to insert, change, cut and delete a cell, and to go to another."""
-    for element in view.locator("input:visible, select:visible, summary:visible, [tabindex]:visible").all():
+    takers = "input:visible, select:visible, button:visible, summary:visible, [tabindex]:visible"
+    for element in view.locator(takers).all():
         element.focus()
         starts = {text[0].lower() for text in element.locator("option").all_text_contents()}
         letters = [key for key in "amxdd" if key not in starts]  # a letter that starts a value chooses it

@@ -113,6 +113,69 @@ def softmax_scale_in_parts(nope, rope, factor, mscale):
     return m * m / np.sqrt(nope + rope)
 
 
+def at_temperature_as_a_power(logits, temperature):
+    powers = logits.softmax(-1) ** (1 / temperature)
+    return powers / powers.sum()
+
+
+def top_p_by_loop(p, threshold):
+    kept, held = torch.zeros(len(p)), 0.0
+    for i in sorted(range(len(p)), key=lambda i: -p[i]):
+        kept[i] = p[i]
+        held += float(p[i])
+        if held >= threshold:
+            break
+    return kept / kept.sum()
+
+
+def top_p_by_a_line(p, threshold):
+    """The smallest probability that stays is that of the token which crosses."""
+    ordered = p.sort(descending=True).values
+    line = ordered[int((ordered.cumsum(0) < threshold).sum())]
+    return torch.where(p < line, 0, p) / p[p >= line].sum()
+
+
+def judged_in_numpy(p, q, draft):
+    p, q = p.numpy().astype(float), q.numpy().astype(float)
+    accept = min(1.0, p[draft] / q[draft])
+    more = np.maximum(p, q) - q
+    return [accept * (i == draft) + (1 - accept) * more[i] / more.sum() for i in range(len(p))]
+
+
+def write_with_a_verdict_for_each(start, propose, prompt, count):
+    """The tokens read but not yet written are kept apart; the cache is trimmed to the text before each pass."""
+    read, trim = start()
+    new, waiting = [], [*map(int, prompt)]
+    while len(new) < count:
+        draft = None if not new else propose([*prompt.tolist(), *new])
+        found = read(waiting if draft is None else [*waiting, draft])
+        if draft is None:
+            new.append(found[-1])
+        else:
+            new.append(found[-2])
+            if found[-2] == draft:
+                new.append(found[-1])
+            else:
+                trim(1)
+        waiting = new[-1:]
+    return torch.tensor(new[:count])
+
+
+def slide_query_by_query(q, k, v, ring_k, ring_v, held):
+    """One token at a time may write first: it displaces only what it does not see."""
+    ring_k, ring_v, out, next = ring_k.clone(), ring_v.clone(), [], int(held.max()) + 1
+    for t in range(len(q)):
+        place = (next + t) % len(held)
+        ring_k[place], ring_v[place] = k[t], v[t]
+        out.append((q[t] @ ring_k.T / math.sqrt(len(q[t]))).softmax(-1) @ ring_v)
+    return torch.stack(out)
+
+
+def min_p_by_ratio(p, share):
+    kept = [float(one) if one / p.max() >= share else 0.0 for one in p]
+    return [one / sum(kept) for one in kept]
+
+
 OTHER_WAYS = {
     "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
     "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
@@ -126,4 +189,10 @@ OTHER_WAYS = {
     "05.4": [break_even_by_trying],
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],
+    "09.1": [at_temperature_as_a_power],
+    "09.2": [top_p_by_loop, top_p_by_a_line],
+    "09.3": [judged_in_numpy],
+    "09.4": [write_with_a_verdict_for_each],
+    "09.5": [slide_query_by_query],
+    "09.6": [min_p_by_ratio],
 }

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from lmlab.figures import memory, mla, rope, sizes, theme
+from lmlab.figures import generation, memory, mla, rope, sizes, theme
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +108,42 @@ def test_forms_has_a_panel_for_each_table():
     assert (left.get_title("left"), right.get_title("left")) == ("counted", "measured")
     assert [line.get_ydata().tolist() for line in right.lines] == [[18.0, 19.0], [2.0, 32.0]]
     assert len({line.get_marker() for line in left.lines}) == 2
+
+
+def test_bars_of_the_next_token_are_its_probabilities():
+    table = pd.DataFrame({"own": [0.5, 0.3], "top-p 0.4": [1.0, 0.0]}, index=['" red"', '" blue"'])
+    figure = generation.next_token(table, message="one is cut")
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.3, 1.0, 0.0]
+    assert len({bar.get_hatch() for bar in axes.patches}) == 2, "told apart without colour"
+    assert [text.get_text().strip() for text in axes.texts] == ["50.0%", "30.0%", "100.0%", "cut", "one is cut"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['" red"', '" blue"']
+
+
+def test_cost_by_token_has_a_panel_for_each_table():
+    table = pd.DataFrame({"with a cache": [9.0, 1.0], "without a cache": [9.0, 9.5]}, index=[1, 2])
+    figure = generation.cost_by_token({"counted": table, "measured": 2 * table}, message="the second is cheap")
+    left, right = figure.axes
+    assert (left.get_title("left"), right.get_title("left"), left.get_yscale()) == ("counted", "measured", "log")
+    assert {line.get_label(): line.get_ydata().tolist() for line in right.lines} == {
+        "without a cache": [18.0, 19.0],
+        "with a cache": [18.0, 2.0],
+    }
+    assert len({line.get_marker() for line in left.lines}) == 2
+    assert [text.get_text() for text in left.texts] == ["the second is cheap"]
+
+
+def test_a_text_in_pieces_tells_how_each_came():
+    hows = ["prompt", "drawn", "accepted", "rejected", "replaced", "chosen"] * 5
+    figure = generation.written([(f" word{i}", how) for i, how in enumerate(hows)], message="two ways")
+    figure.canvas.draw()
+    *pieces, message = figure.axes[0].texts
+    assert [piece.get_text().split()[-1] for piece in pieces] == [f"word{i}" for i in range(30)]
+    looks = {
+        how: (piece.get_text()[0], piece.get_bbox_patch().get_linestyle())
+        for piece, how in zip(pieces, hows, strict=True)
+    }
+    assert looks["accepted"] == ("\u2713", "-") and looks["rejected"] == ("\u2717", "--") and looks["prompt"][1] == ":"
+    boxes = [piece.get_bbox_patch().get_window_extent() for piece in pieces]
+    assert all(a.x1 <= b.x0 + 1 or b.y1 <= a.y0 + 1 for a, b in pairwise(boxes)), "side by side, or in the next line"
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1 and message.get_window_extent().y1 < boxes[-1].y0

@@ -1,0 +1,247 @@
+"""Writing by hand: one text that grows token by token, drawn, chosen or taken back.
+
+`generate` runs ahead; a Session waits. It knows what the model says of the next token before anything is drawn, so that
+a sampler can be changed and its effect be seen first. With multi-token prediction it drafts as `generate` does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lmlab.generation import Draft, Greedy, Sampler, Step
+from lmlab.model import LanguageModel
+from lmlab.parts.masks import Timeline
+
+BEST = Greedy()
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of the text, and how it came there.
+
+    how: "prompt"; "drawn" by the sampler; "chosen" by hand; "accepted", a draft of the MTP module; "replaced", drawn in
+    the place of `draft`, which the model rejected.
+    """
+
+    id: int
+    how: str = "prompt"
+    draft: int | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the MTP module proposes for the next place: a token, its logits (V,), and what it was drawn from (V,)."""
+
+    id: int
+    logits: torch.Tensor
+    probabilities: torch.Tensor
+
+
+class Session:
+    """One text under one's hands.
+
+    ids: the prompt. max_length: how many tokens the text may have. sampler: to be changed at any time. drafts: let the
+    model's MTP module propose tokens. stop: the id that ends a text. written: tokens after the prompt, from another
+    session. The same seed and the same moves write the same text; `back` takes a token back, not the draw.
+
+    ValueError for an empty prompt, for one without room, and for drafts of a model without MTP.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        ids: Sequence[int],
+        *,
+        max_length: int,
+        sampler: Greedy | Sampler = BEST,
+        drafts: bool = False,
+        stop: int | None = None,
+        seed: int = 0,
+        written: Sequence[Token] = (),
+    ):
+        if not len(ids):
+            raise ValueError("the prompt is empty: give one token or more")
+        if len(ids) + len(written) > max_length:
+            raise ValueError(f"the text has {len(ids) + len(written)} tokens, and there is room for {max_length}")
+        self.tokens = [*map(Token, ids), *written]
+        self.model, self.max_length, self.sampler, self.stop = model, max_length, sampler, stop
+        self.generator = torch.Generator().manual_seed(seed)
+        # one place more for a draft that is not judged yet, which a window must be able to forget
+        self.cache = model.make_cache(1, max_length + 1, slack=len(model.config.mtp))
+        weight = model.embed_tokens.weight
+        self.mtp_caches = [
+            mtp.block.self_attn.make_cache(1, max_length, weight.dtype, weight.device) for mtp in model.mtp[:1]
+        ]
+        self.draft: Proposal | None = None
+        self.reread = False  # whether the last `back` had to read the whole text again
+        self.drafts = drafts
+        self.states = [*self._read(self.ids)]  # (C,) after each token, and after the draft
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.tokens]
+
+    @property
+    def prompt(self) -> list[int]:
+        return [token.id for token in self.tokens if token.how == "prompt"]
+
+    @property
+    def written(self) -> list[Token]:
+        """The tokens after the prompt."""
+        return self.tokens[len(self.prompt) :]
+
+    @property
+    def drafts(self) -> bool:
+        return self._drafts
+
+    @drafts.setter
+    def drafts(self, wanted: bool) -> None:
+        if wanted and not self.model.config.mtp:
+            raise ValueError("drafts need a model with multi-token prediction, such as mini-deepseek-v3")
+        self._drafts = wanted
+        if not wanted:
+            self._drop_draft()
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """What the model itself says of the next token. (V,)"""
+        with torch.inference_mode():
+            return self.model.lm_head(self.states[len(self.tokens) - 1]).clone()
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        """What the next token will be drawn from. (V,)"""
+        return drawn_from(self.sampler, self.logits)
+
+    @property
+    def chance(self) -> float:
+        """The probability that the pending draft will be accepted."""
+        return chance(self.probabilities, self.draft.probabilities, self.draft.id)
+
+    @property
+    def ended(self) -> str:
+        """ "stop" after the stop token, "full" where there is no room, else ""."""
+        if self.tokens[-1].how != "prompt" and self.tokens[-1].id == self.stop:
+            return "stop"
+        return "full" if len(self.tokens) == self.max_length else ""
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that wrote the text after the prompt: one for each token that is not an accepted draft."""
+        return sum(token.how != "accepted" for token in self.written)
+
+    def step(self) -> Step:
+        """Draw the next token; where a draft is pending, accept or replace it. The same record as `generate`'s."""
+        logits, p, length, draft = self.logits, self.probabilities, len(self.tokens), None
+        if self.draft is None:
+            token = Token(draw(p, self.generator), "drawn")
+        else:
+            q, proposed = self.draft.probabilities, self.draft.id
+            id, accepted = judge(p, q, proposed, self.generator)
+            token = Token(id, "accepted") if accepted else Token(id, "replaced", proposed)
+            record = {"token": torch.tensor([proposed]), "logits": self.draft.logits[None], "probabilities": q[None]}
+            draft = Draft(**record, accepted=accepted)
+        self._append(token)
+        one, finished = torch.tensor([token.id]), torch.tensor([self.ended == "stop"])
+        record = {"token": one, "logits": logits[None], "probabilities": p[None], "finished": finished}
+        return Step(**record, length=length, cache_bytes=self.cache.nbytes, draft=draft)
+
+    def choose(self, id: int) -> Token:
+        """Write this token, whatever its probability."""
+        return self._append(Token(id, "chosen"))
+
+    def back(self) -> Token:
+        """Take the last token back: the caches are trimmed. A window that has overwritten what it would need again
+        cannot be; then the text is read once more, and `reread` says so. ValueError when only the prompt is left."""
+        if self.tokens[-1].how == "prompt":
+            raise ValueError("only the prompt is left: there is nothing to take back")
+        self._drop_draft()
+        token = self.tokens.pop()
+        self.states.pop()
+        for cache in self.mtp_caches:
+            _forget(cache, int(cache.length) - (len(self.tokens) - 1))
+        self.reread = not _forget(self.cache, 1)
+        if self.reread:
+            self.states = [*self._read(self.ids)]
+        return token
+
+    def _append(self, token: Token) -> Token:
+        if self.ended:
+            raise ValueError("the text has ended" if self.ended == "stop" else f"all {self.max_length} places are full")
+        self.reread = False
+        if token.how == "accepted":
+            self.draft = None  # it is read already, and the state after it known
+            self.tokens.append(token)
+            return token
+        self._drop_draft()
+        self.tokens.append(token)
+        if self.drafts and not self.ended:
+            self.draft = self._propose()
+        ids = [token.id] if self.draft is None else [token.id, self.draft.id]
+        self.states += self._read(ids)
+        return token
+
+    def _read(self, ids: list[int]) -> torch.Tensor:
+        """One forward pass: the states after these tokens. (T, C)"""
+        with torch.inference_mode():
+            return self.model.hidden(torch.tensor([ids]), self.cache)[0]
+
+    def _propose(self) -> Proposal:
+        """The MTP module reads the states before the last token that it has not read yet, each with the token after."""
+        (cache,) = self.mtp_caches
+        first, last = int(cache.length), len(self.tokens) - 1
+        ids = torch.tensor([self.ids[first + 1 :]])  # (1, T)
+        with torch.inference_mode():
+            hidden = torch.stack(self.states[first:last])[None]  # (1, T, C)
+            timeline = Timeline(cache.length + torch.arange(last - first))
+            logits = self.model.mtp[0](hidden, ids, timeline, cache)[0, -1].clone()  # (V,)
+        q = drawn_from(self.sampler, logits)
+        return Proposal(draw(q, self.generator), logits, q)
+
+    def _drop_draft(self) -> None:
+        if self.draft is not None:
+            self.draft = None
+            self.states.pop()
+            self.cache.trim(1)
+
+
+def drawn_from(sampler: Greedy | Sampler, logits: torch.Tensor) -> torch.Tensor:
+    """(V,) -> (V,): what a token is drawn from. Greedy draws, too: from all of the probability on one token."""
+    p = sampler.probabilities(logits[None])  # (1, V)
+    if isinstance(sampler, Greedy):
+        p = torch.zeros_like(p).scatter(-1, sampler.choose(p)[:, None], 1.0)
+    return p[0]
+
+
+def draw(p: torch.Tensor, generator: torch.Generator) -> int:
+    return int(torch.multinomial(p, 1, generator=generator))
+
+
+def chance(p: torch.Tensor, q: torch.Tensor, draft: int) -> float:
+    """How likely a draft that was drawn from q (V,) is accepted by a model that would draw from p (V,)."""
+    return min(1.0, float(p[draft] / q[draft]))
+
+
+def judge(p: torch.Tensor, q: torch.Tensor, draft: int, generator: torch.Generator) -> tuple[int, bool]:
+    """Accept a draft with its chance, else draw from what p (V,) has more than q (V,): the token written has the
+    distribution p, whatever q is (Leviathan et al., arXiv:2211.17192). -> (token, accepted)"""
+    if float(torch.rand((), generator=generator)) < chance(p, q, draft):
+        return draft, True
+    return draw(residual(p, q), generator), False
+
+
+def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """What p has more than q, made to sum to one; p itself where both are the same. (V,), (V,) -> (V,)"""
+    more = (p - q).clamp(min=0)
+    return more / more.sum() if more.any() else p
+
+
+def _forget(cache, n: int) -> bool:
+    """Trim the last n tokens; or empty the cache, where they have displaced what it would need, and return False."""
+    try:
+        cache.trim(max(n, 0))
+    except ValueError:
+        cache.reset()
+        return False
+    return True
