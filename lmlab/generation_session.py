@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from lmlab.generation import Draft, Greedy, Sampler, Step
+from lmlab.generation import Step
 from lmlab.model import LanguageModel
 from lmlab.parts.masks import Timeline
+from lmlab.sampling import Greedy, Sampler
+from lmlab.speculation import Draft
 
 BEST = Greedy()
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lmlab
-from lmlab.generation import Greedy, Sampler
 from lmlab.generation_session import Session, Token, drawn_from, judge
+from lmlab.sampling import Greedy, Sampler
 from tests import hf
 from tests.small import random_model
 

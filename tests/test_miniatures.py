@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import lmlab
-from lmlab.generation import Greedy
 from lmlab.paths import data_path
+from lmlab.sampling import Greedy
 from lmlab.train.card import command
 from lmlab.train.data import held_out
 from lmlab.train.pretraining import above_floor

@@ -4,9 +4,9 @@ import torch
 
 import lmlab.families
 from lmlab.course.exercises import Prediction, exercise
-from lmlab.generation import Sampler
 from lmlab.generation_session import chance, residual
 from lmlab.measure.generation import flops_by_token
+from lmlab.sampling import Sampler
 
 PROMPT = 1000
 

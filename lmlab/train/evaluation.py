@@ -11,8 +11,9 @@ from itertools import islice
 
 import torch
 
-from lmlab.generation import Sampler, generate
+from lmlab.generation import generate
 from lmlab.model import LanguageModel
+from lmlab.sampling import Sampler
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
 from lmlab.text.domains import DOMAIN_LEXICON, held_out

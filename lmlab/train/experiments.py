@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from lmlab.checkpoints import load
 from lmlab.families import config
-from lmlab.generation import Sampler, generate
+from lmlab.generation import generate
 from lmlab.model import LanguageModel, build
 from lmlab.paths import data_path
+from lmlab.sampling import Sampler
 from lmlab.text.tokenizer import END, Tokenizer
 from lmlab.train.__main__ import corpus_tokenizer, number
 from lmlab.train.optimizers import init_for_training

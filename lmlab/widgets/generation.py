@@ -8,10 +8,10 @@ from functools import cache
 import torch
 
 import lmlab.checkpoints
-from lmlab.generation import Greedy, Sampler
 from lmlab.generation_session import Session
 from lmlab.measure.generation import cache_use, candidates, entropy
 from lmlab.model import LanguageModel
+from lmlab.sampling import Greedy, Sampler
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
 

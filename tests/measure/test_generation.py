@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lmlab
 import lmlab.measure.flops
-from lmlab.generation import Sampler, read
+from lmlab.generation import read
 from lmlab.generation_session import Session
 from lmlab.measure.generation import (
     acceptance,
@@ -20,6 +20,7 @@ from lmlab.measure.generation import (
     seconds_by_token,
     seconds_of_pass,
 )
+from lmlab.sampling import Sampler
 from tests.small import random_model
 
 P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])

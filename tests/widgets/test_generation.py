@@ -9,8 +9,8 @@ from itertools import islice, pairwise
 import pytest
 import torch
 
-from lmlab.generation import Greedy, Sampler
 from lmlab.measure import memory
+from lmlab.sampling import Greedy, Sampler
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import train
 from lmlab.widgets.generation import LONGEST, GenerationView
