@@ -9,11 +9,12 @@ import torch
 
 import lmlab.families
 from lmlab.course.exercises import exercise
-from lmlab.generation import Sampler, generate
+from lmlab.generation import generate
 from lmlab.model import LanguageModel, build
 from lmlab.parts.cache import WindowCache
 from lmlab.parts.core import FusedAttention
 from lmlab.parts.masks import attention_mask
+from lmlab.sampling import Sampler
 
 
 @cache

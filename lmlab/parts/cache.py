@@ -150,6 +150,14 @@ class ModelCache:
         return self.layers[0].length
 
     @property
+    def begun(self) -> bool:
+        """Whether every row has begun, so that what follows holds no padding. A compiled step, which cannot ask, must
+        come after the padding."""
+        if self.padding is None or torch.compiler.is_compiling():
+            return True
+        return not self.padding.is_meta and bool((self.padding <= self.length).all())
+
+    @property
     def nbytes(self) -> int:
         """Bytes really allocated for keys, values and latents."""
         return sum(layer.nbytes for layer in self.layers)

@@ -37,11 +37,12 @@ class Timeline:
     """Where the T tokens of one forward pass stand, shared by all layers.
 
     columns (T,): places on the batch's timeline. padding (B,) or None: how many columns at the left of each row are
-    empty. Layers of one kind ask for the same angles and the same mask: `once` computes each a single time a pass.
+    empty. begun: whether all these columns come after it, in every row. Layers of one kind ask for the same angles and
+    the same mask: `once` computes each a single time a pass.
     """
 
-    def __init__(self, columns: torch.Tensor, padding: torch.Tensor | None = None):
-        self.columns, self.padding = columns, padding
+    def __init__(self, columns: torch.Tensor, padding: torch.Tensor | None = None, begun: bool = False):
+        self.columns, self.padding, self.begun = columns, padding, begun
         self._made: dict[Hashable, object] = {}
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
@@ -62,7 +63,7 @@ class Timeline:
     @property
     def token_mask(self) -> torch.Tensor | None:
         """(B, T), False at padding; None where there is none."""
-        if self.padding is None:
+        if self.padding is None or self.begun:
             return None
         return self.once("tokens", lambda: self.columns >= self.padding[:, None])
 
@@ -91,6 +92,7 @@ class Timeline:
         return self.columns if cache is None else cache.key_columns(self.columns)
 
 
-def timeline_of(x: torch.Tensor) -> Timeline:
-    """x (B, T, ...) -> the timeline of a pass that starts at column 0, without padding."""
-    return Timeline(torch.arange(x.shape[1], device=x.device))
+def timeline_of(x: torch.Tensor, cache=None) -> Timeline:
+    """x (B, T, ...) -> the timeline of a pass without padding that starts at column 0, or after what `cache` holds."""
+    columns = torch.arange(x.shape[1], device=x.device)  # (T,)
+    return Timeline(columns if cache is None else cache.length + columns)

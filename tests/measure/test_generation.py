@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lmlab
 import lmlab.measure.flops
-from lmlab.generation import Sampler, read
+from lmlab.generation import read
 from lmlab.generation_session import Session
 from lmlab.measure.generation import (
     acceptance,
@@ -20,6 +20,7 @@ from lmlab.measure.generation import (
     seconds_by_token,
     seconds_of_pass,
 )
+from lmlab.sampling import Sampler
 from tests.small import random_model
 
 P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])
@@ -126,3 +127,14 @@ def test_cache_use_by_kind(name):
     for kind in kinds:
         share = {"window": 1.0, "full": 0.8, "latent": 0.8}[kind]  # 40 of 50 places, or a whole window of 32
         assert use.used[kind] == pytest.approx(share * use.allocated[kind])
+
+
+def test_the_drafters_cache_is_one_more_layer():
+    model = random_model("mini-deepseek-v3")
+    session = Session(model, [3, 1, 4], max_length=20, drafts=True)
+    for _ in range(5):
+        session.step()
+    use = cache_use(model, session.cache, session.drafter.cache)
+    assert use.allocated.sum() == session.cache_bytes
+    layer = use.used["latent"] / 4 / int(session.cache.length)
+    assert use.used["MTP"] == layer * int(session.drafter.cache.length) > 0
