@@ -11,9 +11,8 @@ import torch
 
 from lmlab.generation import Step
 from lmlab.model import LanguageModel
-from lmlab.parts.masks import Timeline
 from lmlab.sampling import Greedy, Sampler
-from lmlab.speculation import Draft
+from lmlab.speculation import Draft, Drafter, judge
 
 BEST = Greedy()
 
@@ -68,13 +67,11 @@ class Session:
             raise ValueError(f"the text has {len(ids) + len(written)} tokens, and there is room for {max_length}")
         self.tokens = [*map(Token, ids), *written]
         self.model, self.max_length, self.sampler, self.stop = model, max_length, sampler, stop
-        self.generator = torch.Generator().manual_seed(seed)
+        self.device = model.embed_tokens.weight.device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         # one place more for a draft that is not judged yet, which a window must be able to forget
-        self.cache = model.make_cache(1, max_length + 1, slack=len(model.config.mtp))
-        weight = model.embed_tokens.weight
-        self.mtp_caches = [
-            mtp.block.self_attn.make_cache(1, max_length, weight.dtype, weight.device) for mtp in model.mtp[:1]
-        ]
+        self.cache = model.make_cache(1, max_length + 1, slack=int(bool(model.mtp)))
+        self.drafter = Drafter(model, max_length) if model.mtp else None
         self.draft: Proposal | None = None
         self.reread = False  # whether the last `back` had to read the whole text again
         self.drafts = drafts
@@ -99,7 +96,7 @@ class Session:
 
     @drafts.setter
     def drafts(self, wanted: bool) -> None:
-        if wanted and not self.model.config.mtp:
+        if wanted and self.drafter is None:
             raise ValueError("drafts need a model with multi-token prediction, such as mini-deepseek-v3")
         self._drafts = wanted
         if not wanted:
@@ -118,8 +115,13 @@ class Session:
 
     @property
     def chance(self) -> float:
-        """The probability that the pending draft will be accepted."""
-        return chance(self.probabilities, self.draft.probabilities, self.draft.id)
+        """The probability that the pending draft will be accepted: min(1, p/q)."""
+        return min(1.0, float(self.probabilities[self.draft.id] / self.draft.probabilities[self.draft.id]))
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes allocated for the caches, the drafter's included where there are drafts."""
+        return self.cache.nbytes + (self.drafter.cache.nbytes if self.drafts else 0)
 
     @property
     def ended(self) -> str:
@@ -135,19 +137,25 @@ class Session:
 
     def step(self) -> Step:
         """Draw the next token; where a draft is pending, accept or replace it. The same record as `generate`'s."""
-        logits, p, length, draft = self.logits, self.probabilities, len(self.tokens), None
+        logits, p, length, draft = self.logits[None], self.probabilities[None], len(self.tokens), None  # (1, V)
         if self.draft is None:
-            token = Token(draw(p, self.generator), "drawn")
+            one = torch.multinomial(p, 1, generator=self.generator)[0]  # (1,)
+            token = Token(int(one), "drawn")
         else:
-            q, proposed = self.draft.probabilities, self.draft.id
-            id, accepted = judge(p, q, proposed, self.generator)
-            token = Token(id, "accepted") if accepted else Token(id, "replaced", proposed)
-            record = {"token": torch.tensor([proposed]), "logits": self.draft.logits[None], "probabilities": q[None]}
-            draft = Draft(**record, accepted=accepted)
+            proposed, q = torch.tensor([self.draft.id], device=self.device), self.draft.probabilities[None]
+            accepted, one = judge(self.sampler, proposed, q, p, self.generator)
+            token = Token(int(one), *(("accepted",) if accepted else ("replaced", self.draft.id)))
+            draft = Draft(token=proposed, logits=self.draft.logits[None], probabilities=q, accepted=accepted)
         self._append(token)
-        one, finished = torch.tensor([token.id]), torch.tensor([self.ended == "stop"])
-        record = {"token": one, "logits": logits[None], "probabilities": p[None], "finished": finished}
-        return Step(**record, length=length, cache_bytes=self.cache.nbytes, draft=draft)
+        return Step(
+            token=one,
+            logits=logits,
+            probabilities=p,
+            finished=torch.tensor([self.ended == "stop"], device=self.device),
+            length=length,
+            cache_bytes=self.cache_bytes,
+            draft=draft,
+        )
 
     def choose(self, id: int) -> Token:
         """Write this token, whatever its probability."""
@@ -161,8 +169,8 @@ class Session:
         self._drop_draft()
         token = self.tokens.pop()
         self.states.pop()
-        for cache in self.mtp_caches:
-            _forget(cache, int(cache.length) - (len(self.tokens) - 1))
+        if self.drafter is not None:
+            _forget(self.drafter.cache, int(self.drafter.cache.length) - (len(self.tokens) - 1))
         self.reread = not _forget(self.cache, 1)
         if self.reread:
             self.states = [*self._read(self.ids)]
@@ -187,19 +195,15 @@ class Session:
     def _read(self, ids: list[int]) -> torch.Tensor:
         """One forward pass: the states after these tokens. (T, C)"""
         with torch.inference_mode():
-            return self.model.hidden(torch.tensor([ids]), self.cache)[0]
+            return self.model.hidden(torch.tensor([ids], device=self.device), self.cache)[0]
 
     def _propose(self) -> Proposal:
-        """The MTP module reads the states before the last token that it has not read yet, each with the token after."""
-        (cache,) = self.mtp_caches
-        first, last = int(cache.length), len(self.tokens) - 1
-        ids = torch.tensor([self.ids[first + 1 :]])  # (1, T)
-        with torch.inference_mode():
-            hidden = torch.stack(self.states[first:last])[None]  # (1, T, C)
-            timeline = Timeline(cache.length + torch.arange(last - first))
-            logits = self.model.mtp[0](hidden, ids, timeline, cache)[0, -1].clone()  # (V,)
-        q = drawn_from(self.sampler, logits)
-        return Proposal(draw(q, self.generator), logits, q)
+        """The drafter reads the states before the last token that it has not read yet, each with the token after."""
+        first, last = int(self.drafter.cache.length), len(self.tokens) - 1
+        hidden = torch.stack(self.states[first:last])[None]  # (1, T, C)
+        logits = self.drafter(hidden, torch.tensor([self.ids[first + 1 :]], device=self.device))  # (1, V)
+        q = drawn_from(self.sampler, logits[0])
+        return Proposal(int(torch.multinomial(q, 1, generator=self.generator)), logits[0], q)
 
     def _drop_draft(self) -> None:
         if self.draft is not None:
@@ -214,29 +218,6 @@ def drawn_from(sampler: Greedy | Sampler, logits: torch.Tensor) -> torch.Tensor:
     if isinstance(sampler, Greedy):
         p = torch.zeros_like(p).scatter(-1, sampler.choose(p)[:, None], 1.0)
     return p[0]
-
-
-def draw(p: torch.Tensor, generator: torch.Generator) -> int:
-    return int(torch.multinomial(p, 1, generator=generator))
-
-
-def chance(p: torch.Tensor, q: torch.Tensor, draft: int) -> float:
-    """How likely a draft that was drawn from q (V,) is accepted by a model that would draw from p (V,)."""
-    return min(1.0, float(p[draft] / q[draft]))
-
-
-def judge(p: torch.Tensor, q: torch.Tensor, draft: int, generator: torch.Generator) -> tuple[int, bool]:
-    """Accept a draft with its chance, else draw from what p (V,) has more than q (V,): the token written has the
-    distribution p, whatever q is (Leviathan et al., arXiv:2211.17192). -> (token, accepted)"""
-    if float(torch.rand((), generator=generator)) < chance(p, q, draft):
-        return draft, True
-    return draw(residual(p, q), generator), False
-
-
-def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """What p has more than q, made to sum to one; p itself where both are the same. (V,), (V,) -> (V,)"""
-    more = (p - q).clamp(min=0)
-    return more / more.sum() if more.any() else p
 
 
 def _forget(cache, n: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lmlab
-from lmlab.generation_session import Session, Token, drawn_from, judge
+from lmlab.generation_session import Session, Token, drawn_from
 from lmlab.sampling import Greedy, Sampler
 from tests import hf
 from tests.small import random_model
@@ -113,21 +113,23 @@ def test_greedy_drafts_change_nothing_but_the_number_of_passes(deepseek):
     assert drafting.passes == 40 - accepted == int(sum(token.how in ("drawn", "replaced") for token in drafting.tokens))
 
 
-def test_a_judged_draft_has_the_distribution_of_the_model():
-    p, q = torch.tensor([0.5, 0.2, 0.3, 0.0]), torch.tensor([0.1, 0.6, 0.2, 0.1])
-    generator, n = torch.Generator().manual_seed(0), 20_000
-    drafts = torch.multinomial(q, n, replacement=True, generator=generator).tolist()
-    found = [judge(p, q, draft, generator) for draft in drafts]
-    written = torch.bincount(torch.tensor([token for token, _ in found]), minlength=4) / n
-    assert written[3] == 0 and torch.allclose(written, p, atol=0.012)  # three standard errors
-    assert sum(accepted for _, accepted in found) / n == pytest.approx(float(torch.minimum(p, q).sum()), abs=0.011)
-
-
-def test_a_draft_that_cannot_be_is_always_replaced():
-    generator = torch.Generator().manual_seed(0)
-    one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert all(judge(one, other, 1, generator) == (0, False) for _ in range(20))
-    assert all(judge(one, one, 0, generator) == (0, True) for _ in range(20))
+def test_drafts_are_judged_as_generate_judges_them(deepseek):
+    """The same seed draws the same text, with the same drafts."""
+    sampler = Sampler(temperature=2.5, top_p=0.95)
+    generator = torch.Generator().manual_seed(5)
+    wanted = lmlab.generate(deepseek, PROMPT, max_new_tokens=40, sampler=sampler, generator=generator, speculative=True)
+    session, seen = Session(deepseek, PROMPT, max_length=60, sampler=sampler, drafts=True, seed=5), set()
+    for step in wanted:
+        mine = session.step()
+        assert (mine.token.tolist(), mine.length) == (step.token.tolist(), step.length)
+        torch.testing.assert_close(mine.probabilities, step.probabilities, atol=1e-4, rtol=1e-3)
+        assert (mine.draft is None) == (step.draft is None)
+        if step.draft:
+            assert (int(mine.draft.token), mine.draft.accepted) == (int(step.draft.token), step.draft.accepted)
+            torch.testing.assert_close(mine.draft.logits, step.draft.logits, atol=1e-4, rtol=1e-4)
+            seen.add(step.draft.accepted)
+    assert seen == {True, False}
+    assert mine.cache_bytes == session.cache.nbytes + session.drafter.cache.nbytes
 
 
 def test_steps_tell_of_their_drafts(deepseek):

@@ -4,9 +4,9 @@ import torch
 
 import lmlab.families
 from lmlab.course.exercises import Prediction, exercise
-from lmlab.generation_session import chance, residual
 from lmlab.measure.generation import flops_by_token
 from lmlab.sampling import Sampler
+from lmlab.speculation import neglected
 
 PROMPT = 1000
 
@@ -123,8 +123,8 @@ def top_p(p, threshold):
 
 
 def _judged(p: torch.Tensor, q: torch.Tensor, draft: int) -> torch.Tensor:
-    accept = chance(p, q, draft)
-    return (1 - accept) * residual(p, q) + accept * torch.nn.functional.one_hot(torch.tensor(draft), len(p))
+    accept = min(1.0, float(p[draft] / q[draft]))
+    return (1 - accept) * neglected(p, q) + accept * torch.nn.functional.one_hot(torch.tensor(draft), len(p))
 
 
 @exercise(
@@ -169,7 +169,7 @@ def _judged(p: torch.Tensor, q: torch.Tensor, draft: int) -> torch.Tensor:
         "without the limit of 1: a probability larger than one": {".clamp(max=1)": ""},
     },
     after="Average it over the drafts that q makes, and p comes out, whatever q is: a bad guesser costs time, never "
-    "quality. lmlab's own is in `lmlab/generation.py`.",
+    "quality. lmlab's own is in `lmlab/speculation.py`.",
 )
 def judged(p, q, draft):
     accept = (p[draft] / q[draft]).clamp(max=1)

@@ -14,7 +14,7 @@ from lmlab.configuration import ModelConfig
 from lmlab.measure.flops import flops
 from lmlab.measure.memory import cache_by_kind, kind
 from lmlab.model import LanguageModel
-from lmlab.parts.cache import ModelCache
+from lmlab.parts.cache import FullCache, ModelCache
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,13 +121,17 @@ def seconds_of_pass(model: LanguageModel, context: int, tokens: list[int]) -> "p
     return pd.Series({n: time.median for n, time in times.items()}).rename_axis("tokens")
 
 
-def cache_use(model: LanguageModel, cache: ModelCache) -> "pd.DataFrame":
+def cache_use(model: LanguageModel, cache: ModelCache, drafter: FullCache | None = None) -> "pd.DataFrame":
     """Bytes of a model's cache by kind of layer (full, window, latent): used by the tokens that it holds, and
-    allocated."""
+    allocated. `drafter`: the MTP module's own, as kind "MTP"."""
     import pandas as pd
 
-    used = cache_by_kind(model.config, int(cache.length), cache.batch_size, model.embed_tokens.weight.dtype)
+    dtype = model.embed_tokens.weight.dtype
+    used = Counter(cache_by_kind(model.config, int(cache.length), cache.batch_size, dtype))
     allocated = Counter()
     for block, layer in zip(model.config.blocks, cache.layers, strict=True):
         allocated[kind(block.attention)] += layer.nbytes
+    if drafter is not None:
+        elements = model.config.mtp[0].attention.cache_elements(int(drafter.length))
+        used["MTP"], allocated["MTP"] = elements * dtype.itemsize, drafter.nbytes
     return pd.DataFrame({"used": used, "allocated": allocated})

@@ -4,6 +4,7 @@ anything is drawn."""
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ from lmlab.model import LanguageModel
 from lmlab.sampling import Greedy, Sampler
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 PROMPT = (
@@ -77,7 +81,7 @@ class GenerationView(View):
 
     def _controls(self) -> list[dict]:
         drawn = ("choose", [AT_RANDOM])
-        guessing = [name for name, (model, _) in self._models.items() if model.config.mtp]
+        guessing = [name for name, (model, _) in self._models.items() if model.mtp]
         found = [
             control("temperature", "Temperature", TEMPERATURES, when=drawn),
             control("top_p", "Top-p", TOP_P, when=drawn),
@@ -109,7 +113,7 @@ class GenerationView(View):
         elif state["seed"] != before["seed"]:
             self.session.generator.manual_seed(state["seed"])
         self.session.sampler = sampler(state)
-        self.session.drafts = state["drafts"] == "on" and bool(model.config.mtp)
+        self.session.drafts = state["drafts"] == "on" and bool(model.mtp)
         # of presses that arrive together, those beyond the end do nothing; a single one there is refused
         for i in range(state["backs"] - before.get("backs", 0)):
             if not i or self.session.written:
@@ -151,10 +155,14 @@ def data(session: Session, tokenizer: Tokenizer) -> dict:
         "bars": bars,
         "others": {"number": int(rest.sum()), "own": float(own[rest].sum()), "reshaped": float(reshaped[rest].sum())},
         "entropy": {"own": float(entropy(own)), "reshaped": float(entropy(reshaped)), "most": math.log2(len(own))},
-        "cache": cache_use(session.model, session.cache).rename_axis("kind").reset_index().to_dict("records"),
+        "cache": caches(session).rename_axis("kind").reset_index().to_dict("records"),
         "verdicts": verdicts(session),
         "ended": session.ended,
     }
+
+
+def caches(session: Session) -> "pd.DataFrame":
+    return cache_use(session.model, session.cache, session.drafter.cache if session.drafts else None)
 
 
 def verdicts(session: Session) -> dict[str, int]:
@@ -179,7 +187,7 @@ def summary(name: str, session: Session, tokenizer: Tokenizer) -> str:
         f"{word(tokenizer, token)} {row.own:.1%} (drawn with {row.reshaped:.1%})"
         for token, row in candidates(own, reshaped, 3).iterrows()
     ]
-    use = cache_use(session.model, session.cache).sum() / 1000
+    use = caches(session).sum() / 1000
     parts = [
         happened(session, tokenizer),
         f"Next, by {name}: {', '.join(first)}; {int((reshaped > 0).sum()):,} of {len(own):,} tokens can be drawn.",

@@ -127,3 +127,14 @@ def test_cache_use_by_kind(name):
     for kind in kinds:
         share = {"window": 1.0, "full": 0.8, "latent": 0.8}[kind]  # 40 of 50 places, or a whole window of 32
         assert use.used[kind] == pytest.approx(share * use.allocated[kind])
+
+
+def test_the_drafters_cache_is_one_more_layer():
+    model = random_model("mini-deepseek-v3")
+    session = Session(model, [3, 1, 4], max_length=20, drafts=True)
+    for _ in range(5):
+        session.step()
+    use = cache_use(model, session.cache, session.drafter.cache)
+    assert use.allocated.sum() == session.cache_bytes
+    layer = use.used["latent"] / 4 / int(session.cache.length)
+    assert use.used["MTP"] == layer * int(session.drafter.cache.length) > 0

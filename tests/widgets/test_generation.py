@@ -88,9 +88,15 @@ def check(view, models, tokenizer) -> None:
     # the cache
     held = len(session.tokens) + (data["pending"] is not None)
     used = memory.cache_by_kind(model.config, held, 1, torch.float32)
+    allocated = model.make_cache(1, LONGEST + 1, len(model.mtp)).nbytes
+    if session.drafts:
+        allocated += model.mtp[0].make_cache(1, LONGEST, 1).nbytes
+        # the drafter reads what stands before the last token, when it is asked
+        read = min(int(session.drafter.cache.length), len(session.tokens) - 1)
+        used["MTP"] = 4 * model.config.mtp[0].attention.cache_elements(read)
+        assert read == len(session.tokens) - 1 or not data["pending"]
     assert {one["kind"]: one["used"] for one in data["cache"]} == used
-    slack = len(model.config.mtp)
-    assert sum(one["allocated"] for one in data["cache"]) == model.make_cache(1, LONGEST + 1, slack).nbytes
+    assert sum(one["allocated"] for one in data["cache"]) == session.cache_bytes == allocated
     # the draft
     if data["pending"]:
         with torch.inference_mode():
