@@ -14,7 +14,6 @@ from lmlab import facts
 from lmlab.configuration import ModelConfig
 from lmlab.measure import sizes
 from lmlab.model import LanguageModel
-from lmlab.parts.moe import MoEConfig
 from lmlab.trace import Trace
 
 if TYPE_CHECKING:
@@ -42,10 +41,11 @@ class Stream:
 
 
 def parts(config: ModelConfig) -> tuple[str, ...]:
-    """What writes into the stream, in this order; layers count from 0."""
+    """What writes into the stream, in this order; layers count from 0. A mixture of experts stands where an MLP does
+    and is called one."""
     names = ["embedding"]
-    for layer, block in enumerate(config.blocks):
-        names += [f"attention {layer}", f"{'experts' if isinstance(block.mlp, MoEConfig) else 'MLP'} {layer}"]
+    for layer in range(config.num_hidden_layers):
+        names += [f"attention {layer}", f"MLP {layer}"]
     return tuple(names)
 
 

@@ -19,7 +19,11 @@ from tests.repository import ROOT
 
 REQUIRED = os.environ.get("LMLAB_REQUIRE_BROWSER") == "1"
 # every view by its import path, so that an interpreter other than this one can import it too
-VIEWS = ("lmlab.widgets.memory.CacheView", "lmlab.widgets.rope.RoPEView")
+VIEWS = (
+    "lmlab.widgets.memory.CacheView",
+    "lmlab.widgets.residual.StreamView",
+    "lmlab.widgets.rope.RoPEView",
+)
 
 
 def view_class(path: str) -> type:

@@ -53,8 +53,8 @@ def test_in_bfloat16_too():
 
 def test_parts_are_named_by_what_they_are():
     assert residual.parts(lmlab.config("mini-deepseek-v3")) == (
-        *("embedding", "attention 0", "MLP 0", "attention 1", "experts 1"),
-        *("attention 2", "experts 2", "attention 3", "experts 3"),
+        *("embedding", "attention 0", "MLP 0", "attention 1", "MLP 1"),
+        *("attention 2", "MLP 2", "attention 3", "MLP 3"),
     )
     assert len(residual.parts(lmlab.config("qwen3-0.6b"))) == 57
 
