@@ -14,6 +14,8 @@ from lmlab import facts
 from lmlab.configuration import ModelConfig
 from lmlab.measure import sizes
 from lmlab.model import LanguageModel
+from lmlab.text.pieces import pieces
+from lmlab.text.tokenizer import Tokenizer
 from lmlab.trace import Trace
 
 if TYPE_CHECKING:
@@ -143,6 +145,27 @@ def journey(found: Stream, token: int) -> "pd.DataFrame":
 
     columns = {name: values[:, token].tolist() for name, values in geometry(found).items()}
     return pd.DataFrame(columns, index=pd.Index(found.parts, name="part"))
+
+
+def said(model: LanguageModel, found: Stream, tokenizer: Tokenizer, token: int, k: int = 5):
+    """What the lens says at one token of the text: two DataFrames, the k most probable tokens and their probabilities,
+    one row per part, one column per rank."""
+    import pandas as pd
+
+    best, which = (values[:, token] for values in top(model, found, k))  # (P, k) each
+    look = {"index": pd.Index(found.parts, name="part"), "columns": range(1, k + 1)}
+    return pd.DataFrame([pieces(tokenizer, row) for row in which], **look), pd.DataFrame(best.tolist(), **look)
+
+
+def appearance(model: LanguageModel, prompts: list[tuple[list[int], int]]) -> "pd.Series":
+    """How probable the answers are if the model stopped after each part: the mean over prompts, (ids, answer) each."""
+    import pandas as pd
+
+    each = []
+    for ids, answer in prompts:
+        found = stream(model, ids)
+        each.append(lens(model, found.states[:, -1]).softmax(-1)[:, answer])
+    return pd.Series(torch.stack(each).mean(0).tolist(), index=pd.Index(parts(model.config), name="part"))
 
 
 @torch.no_grad()

@@ -7,7 +7,9 @@ import torch
 import lmlab
 from lmlab import facts
 from lmlab.measure import residual
+from lmlab.text.pieces import pieces
 from tests.small import random_model
+from tests.text.test_tokenizer import TOKENIZER
 
 NAMES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3", "qwen3-0.6b", "deepseek-v2-lite"]
 IDS = torch.randint(0, 97, (13,), generator=torch.Generator().manual_seed(0))
@@ -104,6 +106,30 @@ def test_top_and_probability_are_the_lens(model, found):
     torch.testing.assert_close(values, whole.gather(-1, ids))
     wanted = whole[:, torch.arange(13), IDS]
     torch.testing.assert_close(residual.probability(model, found, IDS), wanted)
+
+
+def test_what_is_said_is_the_top_in_pieces(model):
+    found = residual.stream(model, [TOKENIZER.end, 5, 70, 80])
+    tokens, probabilities = residual.said(model, found, TOKENIZER, 2, k=3)
+    values, ids = residual.top(model, found, k=3)
+    assert tokens.iloc[4].tolist() == pieces(TOKENIZER, ids[4, 2])
+    assert probabilities.iloc[4].tolist() == pytest.approx(values[4, 2].tolist())
+    assert list(tokens.index) == list(probabilities.index) == list(found.parts) and list(tokens.columns) == [1, 2, 3]
+
+
+@torch.no_grad()
+def test_appearance_is_the_mean_over_prompts_at_their_last_token(model):
+    prompts = [([0, 5, 70], 8), ([0, 3], 90)]
+    shown = residual.appearance(model, prompts)
+    found = [residual.stream(model, ids) for ids, _ in prompts]
+    each = [
+        residual.lens(model, one.states[3, -1]).softmax(-1)[answer]
+        for one, (_, answer) in zip(found, prompts, strict=True)
+    ]
+    assert shown.iloc[3] == pytest.approx(float(sum(each) / 2))
+    last = [model(torch.tensor([ids]))[0, -1].softmax(-1)[answer] for ids, answer in prompts]
+    assert shown.iloc[-1] == pytest.approx(float(sum(last) / 2), rel=1e-3)
+    assert list(shown.index) == list(found[0].parts)
 
 
 def test_settled_is_the_first_stop_of_the_last_agreement(model, found):
