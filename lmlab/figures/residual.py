@@ -84,35 +84,34 @@ def _lens(axes: Axes, tokens: "pd.DataFrame", probabilities: "pd.DataFrame") -> 
     axes.grid(visible=False)
 
 
-def appearance(found: "pd.DataFrame", message: str = "") -> Figure:
-    """`found`: how probable the right answer is at each stop, one row per part, one column per model."""
+def appearance(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figure:
+    """How probable the right answer is where the model stops. `panels`: title -> one row per part, one column per
+    model."""
     with style():
-        figure, axes = plt.subplots(figsize=(9.6, 4.6))
-        seen: set[str] = set()
-        for name in found.columns:
-            which = family(name)
-            axes.plot(
-                range(len(found)),
-                found[name],
-                color=FAMILY_COLOURS[which],
-                marker=FAMILY_MARKERS[which],
-                linestyle="--" if which in seen else "-",
-                label=name,
-            )
-            seen.add(which)
-        axes.set_xticks(range(len(found)), found.index, rotation=30, ha="right")
-        axes.set(ylim=(-0.03, 1.03), ylabel="probability of the answer")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_title("Stopped after ..., the model gives the answer")
-        axes.legend(labelcolor=INK)
+        figure, every = plt.subplots(1, len(panels), figsize=(12, 4.6), sharey=True, squeeze=False)
+        for axes, (title, found) in zip(every[0], panels.items(), strict=True):
+            seen: set[str] = set()
+            for name in found.columns:
+                which = family(name)
+                colour, marker = FAMILY_COLOURS[which], FAMILY_MARKERS[which]
+                dash = "--" if which in seen else "-"
+                axes.plot(
+                    range(len(found)),
+                    found[name],
+                    color=colour,
+                    marker=marker,
+                    linestyle=dash,
+                    markersize=6,
+                    label=name,
+                )
+                seen.add(which)
+            axes.set_xticks(range(len(found)), found.index, rotation=40, ha="right", fontsize=11)
+            axes.set_ylim(-0.03, 1.03)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.set_title(title, fontsize=13)
+        every[0][0].set_ylabel("probability of the answer")
+        every[0][0].legend(labelcolor=INK, fontsize=11)
+        figure.tight_layout()
         if message:
-            axes.annotate(
-                message,
-                (0, 0),
-                xytext=(0, -82),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                va="top",
-                color=INK,
-            )
+            takeaway(every[0][0], message, below=86)
     return figure

@@ -212,8 +212,8 @@ def eps_share(model: LanguageModel, found: Stream) -> "pd.Series":
 
 
 def vocabulary(configs: dict[str, ModelConfig]) -> "pd.DataFrame":
-    """One row per model: the rows of its embedding beside its tokenizer's tokens, as published (None where they are
-    not), and what embedding and head are of all parameters, MTP left out."""
+    """One row per model: the rows of its embedding beside its tokenizer's tokens, as published, and the rows to spare
+    (missing where no number of tokens is published); what embedding and head are of all parameters, MTP left out."""
     import pandas as pd
 
     rows = {}
@@ -222,12 +222,15 @@ def vocabulary(configs: dict[str, ModelConfig]) -> "pd.DataFrame":
         held, every = int(counts["embedding"] + counts.get("head", 0)), sizes.total(config)
         known = facts.table(name)
         found = known.loc[known.field == "tokenizer_vocabulary", "value"]
+        tokens = int(found.iloc[0]) if len(found) else pd.NA
         rows[name] = {
-            "tokens": int(found.iloc[0]) if len(found) else None,
+            "tokens": tokens,
             "rows": config.vocab_size,
+            "spare": config.vocab_size - tokens,
             "hidden_size": config.hidden_size,
             "head": "the embedding, tied" if config.tie_word_embeddings else "its own",
             "parameters": held,
             "share": held / every,
         }
-    return pd.DataFrame(rows).T.astype({"rows": int, "hidden_size": int, "parameters": int, "share": float})
+    whole = dict.fromkeys(("tokens", "rows", "spare", "hidden_size", "parameters"), "Int64")
+    return pd.DataFrame(rows).T.astype(whole | {"share": float})

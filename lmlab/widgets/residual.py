@@ -17,13 +17,12 @@ LONGEST = 128  # tokens that the picture holds
 RANKS = 5
 OWN = "your own"
 EXAMPLES = {
-    "a place to remember": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies on "
+    "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
+    "Tom. Mia and",
+    "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies on "
     "the beach. Where is the ring? In the",
-    "a color to remember": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies on "
-    "the beach. What color is the ring?",
-    "a story": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom. Mia",
+    "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
     "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
-    "the second language": "Kira bela estis. Baldau kira",
 }
 BARS = {"share": "share of the last state", "vote": "vote for what is said"}
 

@@ -178,8 +178,9 @@ def test_embedding_and_head_are_the_share_that_the_facts_say():
         *("26.1%", "5.5%", "0.3%")
     ]
     assert table["head"].eq("the embedding, tied").tolist() == [False, False, True, True, False, False]
-    assert table.rows["qwen3-0.6b"] - table.tokens["qwen3-0.6b"] == 151_936 - 151_669
-    assert table.tokens["deepseek-v3"] is None and table.rows["deepseek-v3"] == 129_280
+    assert table.loc["qwen3-0.6b", ["tokens", "rows", "spare"]].tolist() == [151_669, 151_936, 267]
+    assert table.loc["gpt-oss-20b", ["tokens", "rows", "spare"]].tolist() == [201_088, 201_088, 0]
+    assert table.rows["deepseek-v3"] == 129_280 and table.loc["deepseek-v3", ["tokens", "spare"]].isna().all()
     for name in names:
         known = facts.table(name).set_index("field").value
         if "non_embedding_parameters" in known:

@@ -114,8 +114,8 @@ def test_a_new_text_is_seen_at_its_last_token_and_named_by_its_example(view):
     assert view.state["text"] == EXAMPLES["a sum"]
     view.state = view.state | {"example": OWN}
     assert view.state["text"] == EXAMPLES["a sum"], "it can be changed now"
-    view.state = view.state | {"text": EXAMPLES["a story"], "token": 0}
-    assert view.state["example"] == "a story"
+    view.state = view.state | {"text": EXAMPLES["a name from before"], "token": 0}
+    assert view.state["example"] == "a name from before"
     assert view.controls[4]["labels"] == view.data["tokens"]
 
 
