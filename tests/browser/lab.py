@@ -23,6 +23,7 @@ VIEWS = (
     "lmlab.widgets.memory.CacheView",
     "lmlab.widgets.rope.RoPEView",
     "lmlab.widgets.generation.GenerationView",
+    "lmlab.widgets.residual.StreamView",
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from lmlab.widgets.generation import GenerationView
 from lmlab.widgets.memory import CacheView
+from lmlab.widgets.residual import StreamView
 from lmlab.widgets.rope import RoPEView
 from tests.browser.lab import Page, server, write_notebook
 
@@ -18,10 +19,13 @@ CACHE = {"models": ["gpt-oss-120b", "deepseek-v3", "qwen3-8b"], "what_if": "qwen
 PER_TOKEN = {"models": ["gpt-oss-20b", "qwen3-32b"], "show": "per token of text", "gpu": "1 x H100, 86 GB"}
 CUT = {"model": "mini-gpt-oss", "top_k": 3, "min_p": 0.05, "steps": 5}
 DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "top_p": "every token", "drafts": "on", "steps": 16}
+STREAM = {"model": "mini-qwen3", "text": "Mia gave the red box to Tom. Later Tom", "token": 5, "stop": 3}
+VOTES = {"model": "mini-deepseek-v3", "example": "a sum", "bars": "vote"}
 CELLS = [
     *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
     *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),
     *(f"from lmlab.widgets.generation import GenerationView\n\nGenerationView(**{state})" for state in (CUT, DRAFTED)),
+    *(f"from lmlab.widgets.residual import StreamView\n\nStreamView(**{state})" for state in (STREAM, VOTES)),
 ]
 TICKS = """(axis) => [...axis.querySelectorAll(".tick")].map((tick) => [tick.textContent,
     ...tick.getAttribute("transform").match(/-?[\\d.]+/g).map(Number)])"""
@@ -181,6 +185,67 @@ def read_side(side, data) -> None:
     if told:
         shares += [data["verdicts"][name] / told for name in ("accepted", "rejected")]
     assert [bar / frame for bar, frame in widths] == pytest.approx(shares, abs=0.005)
+
+
+@pytest.mark.parametrize(("which", "state"), [(6, STREAM), (7, VOTES)], ids=["shares", "votes"])
+def test_the_stream(views, which, state):
+    view, mirror = views[0][which], StreamView(**state)
+    data, t, stop, bars = mirror.data, mirror.state["token"], mirror.state["stop"], mirror.state["bars"]
+    svg = view.locator("svg")
+
+    def at(name):
+        return [row[t] for row in data[name]]
+
+    def marks(panel, name):
+        height = scale(svg.locator(f"g.{panel}"), "y", logarithmic=False)
+        found = svg.locator(f"g.{panel} > path.{name}-mark").evaluate_all(
+            "all => all.map(a => a.getAttribute('transform'))"
+        )
+        return [height(numbers(one)[1]) for one in found]
+
+    def columns(panel):
+        """What each bar reaches: its upper end, or its lower one where it hangs from zero."""
+        height = scale(svg.locator(f"g.{panel}"), "y", logarithmic=False)
+        read = "all => all.map(a => ['y', 'height'].map((name) => Number(a.getAttribute(name))))"
+        ends = [(height(y), height(y + tall)) for y, tall in svg.locator(f"g.{panel} > rect").evaluate_all(read)]
+        return [max(one, key=abs) for one in ends]
+
+    near = {"rel": 0.01, "abs": 0.01}
+    assert marks("length", "stream") == pytest.approx(at("length"), **near)
+    assert columns("length") == pytest.approx(at("added"), **near)
+    assert marks("direction", "final") == pytest.approx(at("to_final"), **near)
+    assert marks("direction", "embedding") == pytest.approx(at("to_embedding"), **near)
+    assert columns("bars") == pytest.approx(at(bars), **near)
+    tokens = view.locator("[role=option]")
+    assert tokens.all_text_contents() == data["tokens"]
+    chosen = view.locator("[role=option][aria-selected=true]")
+    assert chosen.get_attribute("id") == view.locator("[role=listbox]").get_attribute("aria-activedescendant")
+    assert tokens.nth(t).get_attribute("id") == chosen.get_attribute("id")
+    cells = svg.locator("g.cell > title").all_text_contents()
+    wanted = zip(data["top"], data["p"], strict=True)
+    assert cells == [
+        f"{word} {100 * p:.1f}%" for top, every in wanted for word, p in zip(top[t], every[t], strict=True)
+    ]
+    framed = svg.locator("g.cell > rect").evaluate_all("all => all.map(a => a.getAttribute('stroke-width') !== '0')")
+    assert framed == [one for row in data["right"] for one in row[t]]
+    column = float(svg.locator("g.chosen > rect").get_attribute("x"))
+    assert column == float(svg.locator("g.columns > rect").nth(stop).get_attribute("x"))
+
+
+def test_another_token_is_drawn_before_python_answers(views):
+    view, data = views[0][6], StreamView(**STREAM).data
+    now = """(node) => {
+        const press = (key) => node.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const say = node.closest(".lmlab").querySelector(".summary");
+        const keys = ["Home", "ArrowRight", "End", "ArrowRight", "ArrowLeft"];
+        return keys.map((key) => { press(key); return say.textContent; });
+    }"""
+    last = len(data["tokens"]) - 1
+    said = view.locator("[role=listbox]").evaluate(now)
+    assert [int(re.search(r"token (\d+) of", one)[1]) - 1 for one in said] == [0, 1, last, last, last - 1]
+    view.locator("[role=option]").nth(5).click()
+    view.locator("g.columns > rect").nth(3).click()
+    assert view.locator(".summary").text_content() == StreamView(**STREAM).summary
 
 
 def test_a_narrow_page_scrolls_within_and_loses_nothing(views):

@@ -1,9 +1,51 @@
 """Right answers written in other ways than the model solutions: check must accept them all."""
 
+import itertools
 import math
 
 import numpy as np
 import torch
+
+
+def rms_norm_by_torch(x, weight, eps):
+    return torch.nn.functional.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
+
+
+def rms_norm_by_numpy(x, weight, eps):
+    values = x.float().numpy().astype(np.float64)
+    scaled = values / np.sqrt((values**2).mean(axis=-1, keepdims=True) + eps) * weight.numpy()
+    return torch.from_numpy(scaled).to(x.dtype)
+
+
+def block_in_three_lines(x, norm_1, attention, norm_2, mlp):
+    brought = attention(norm_1(x))
+    made = mlp(norm_2(x + brought))
+    return x + brought + made
+
+
+def answer_probability_by_logarithms(states, norm, head, answer):
+    each = [torch.nn.functional.linear(norm(state), head) for state in states]
+    return [(logits[answer] - logits.logsumexp(0)).exp() for logits in each]
+
+
+def vocabulary_share_by_cases(rows, hidden_size, tied, others):
+    if tied:
+        return 1 - others / (others + rows * hidden_size)
+    return 1 / (1 + others / (2 * rows * hidden_size))
+
+
+def next_merge_with_a_table(words, counts):
+    table = np.zeros((30, 30))
+    for word, count in zip(words, counts, strict=True):
+        for a, b in itertools.pairwise(word):
+            if b >= 0:
+                table[a, b] += count
+    return torch.tensor(np.unravel_index(table.argmax(), table.shape))
+
+
+def votes_part_by_part(added, weight, eps, row):
+    size = math.sqrt(float(added.sum(0).pow(2).mean()) + eps)
+    return [float((part * weight).dot(row)) / size for part in added]
 
 
 def frequencies_by_logarithms(theta, dim):
@@ -177,6 +219,12 @@ def min_p_by_ratio(p, share):
 
 
 OTHER_WAYS = {
+    "01.1": [rms_norm_by_torch, rms_norm_by_numpy],
+    "01.2": [block_in_three_lines],
+    "01.3": [answer_probability_by_logarithms],
+    "01.4": [vocabulary_share_by_cases],
+    "01.5": [next_merge_with_a_table],
+    "01.6": [votes_part_by_part],
     "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
     "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
     "03.3": [decode_by_distance],
