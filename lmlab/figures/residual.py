@@ -33,7 +33,7 @@ def journey(
     """One token's way, part by part. `path`: columns length, added, to_final, to_embedding, share, one row per part.
     `tokens` and `probabilities`: what the logit lens says, one row per part, one column per rank."""
     with style():
-        figure, every = plt.subplots(4, 1, figsize=(12, 8.6), sharex=True, height_ratios=(1, 1, 1, 1.7), squeeze=True)
+        figure, every = plt.subplots(4, 1, figsize=(12, 8), sharex=True, height_ratios=(1, 1, 1, 1.7), squeeze=True)
         length, direction, share, lens = every
         places = range(len(path))
         colours = [KINDS[part.split()[0]] for part in path.index]
@@ -42,6 +42,7 @@ def journey(
         _heading(length, "length of the stream (dots), and of what each part adds to it (bars)")
         direction.plot(places, path["to_final"], "o-", color=BLUE, linewidth=1.5, markersize=6)
         direction.plot(places, path["to_embedding"], "s--", color=GREY, linewidth=1.5, markersize=6)
+        direction.set_ylim(min(-0.05, 1.1 * path["to_final"].min(), 1.1 * path["to_embedding"].min()), 1.05)
         _heading(direction, "direction: cosine to the last state (dots), to the token's own embedding (squares)")
         share.bar(places, path["share"], 0.4, color=colours)
         share.axhline(0, color=INK, linewidth=0.8)

@@ -105,8 +105,8 @@ def _seconds(model: LanguageModel, prompt: list[int], new: int, cached: bool) ->
 
 @torch.inference_mode()
 def seconds_of_pass(model: LanguageModel, context: int, tokens: list[int]) -> "pd.Series":
-    """Seconds (medians) of one pass that reads so many tokens of one row at once, after `context` cached ones, by their
-    number. Which tokens they are does not matter."""
+    """Seconds of one pass that reads so many tokens of one row at once, after `context` cached ones, by their number:
+    the fastest of ten rounds that take turns, since other work on the machine only adds."""
     import pandas as pd
 
     cache, device = model.make_cache(1, context + max(tokens)), model.embed_tokens.weight.device
@@ -117,8 +117,9 @@ def seconds_of_pass(model: LanguageModel, context: int, tokens: list[int]) -> "p
         for layer in cache.layers:  # a window cannot forget; for the time of a pass it need not
             layer.length -= number
 
-    times = {n: Timer("read(n)", globals={"read": read, "n": n}).blocked_autorange(min_run_time=0.1) for n in tokens}
-    return pd.Series({n: time.median for n, time in times.items()}).rename_axis("tokens")
+    timers = {n: Timer("read(n)", globals={"read": read, "n": n}) for n in tokens}
+    rounds = [{n: timer.timeit(5).mean for n, timer in timers.items()} for _ in range(10)]
+    return pd.DataFrame(rounds).min().rename_axis("tokens")
 
 
 def cache_use(model: LanguageModel, cache: ModelCache, drafter: FullCache | None = None) -> "pd.DataFrame":

@@ -1,8 +1,8 @@
 // The tokens of a text, one of them chosen. Below, for that token and after every part: how long the stream is, where it
 // points, how much of its end each part wrote; and the logit lens, the tokens that the model would say if it stopped there.
 // All tokens are in the data: another one, another stop and other bars are drawn at once, before Python has answered.
-const WIDTH = 940, LEFT = 84, RIGHT = 6, CELL = 26;
-const LENGTH = [42, 112], DIRECTION = [142, 212], BARS = [242, 312], LENS = 346;
+const WIDTH = 940, LEFT = 84, RIGHT = 6, CELL = 24;
+const LENGTH = [40, 98], DIRECTION = [126, 184], BARS = [212, 270], LENS = 302;
 const UNITS = { share: ["share", "the share of the last state that each part wrote; together they are 1"],
   vote: ["logit", "what each part added to the logit of what is said (framed), above the mean of all tokens"] };
 
@@ -41,7 +41,7 @@ const percent = (p) => (p >= 0.995 && p < 1 ? ">99%" : p < 0.005 ? "<1%" : `${Ma
 const short = (piece, room) => (piece.length > room ? `${piece.slice(0, room - 1)}\u2026` : piece);
 
 function picture(node, model) {
-  const svg = kit.svg(node, WIDTH, 500, "The stream at the chosen token; the text below says what it shows");
+  const svg = kit.svg(node, WIDTH, 446, "The stream at the chosen token; the text below says what it shows");
   const groups = Object.fromEntries(["chosen", "names", "length", "direction", "bars", "lens", "columns"].map(
     (name) => [name, svg.append("g").attr("class", name)]));
   return (data, t, state) => {
@@ -90,8 +90,8 @@ function picture(node, model) {
     const cell = groups.lens.selectAll("g.cell").data(cells).join((enter) => {
       const made = enter.append("g").attr("class", "cell");
       made.append("rect").attr("height", CELL - 3);
-      made.append("text").attr("class", "piece").attr("x", 5).attr("y", 16).append("tspan");
-      made.append("text").attr("class", "percent").attr("text-anchor", "end").attr("y", 16);
+      made.append("text").attr("class", "piece").attr("x", 5).attr("y", 15).append("tspan");
+      made.append("text").attr("class", "percent").attr("text-anchor", "end").attr("y", 15);
       made.append("title");
       return made;
     }).attr("transform", (d) => `translate(${x(d.i)},${LENS + d.k * CELL})`);
