@@ -49,11 +49,16 @@ def judge(
         token = sampler.choose(p)
         return bool(token == draft), token
     luck = torch.rand((), generator=generator, device=p.device)  # from 0 to below 1
-    neglected = (p - q).clamp(min=0)  # (1, V)
     # where p and q agree to rounding nothing is neglected, and nothing is to be rejected
-    if luck * q[0, draft] < p[0, draft] or not bool(neglected.any()):
+    if luck * q[0, draft] < p[0, draft] or not bool((p > q).any()):
         return True, draft
-    return False, sampler.choose(neglected / neglected.sum(), generator)
+    return False, sampler.choose(neglected(p, q), generator)
+
+
+def neglected(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """What p has more than q, made to sum to 1: what a token is drawn from in place of a rejected draft. (..., V)"""
+    more = (p - q).clamp(min=0)
+    return more / more.sum(-1, keepdim=True)
 
 
 class Drafter:

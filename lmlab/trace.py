@@ -56,6 +56,8 @@ class Trace:
             block.self_attn.core = block.self_attn.core.explicit()
             self._on(block.self_attn.core, "attention", layer, _attention_record)
             self._on(block, "residual", layer, lambda inputs, output: (inputs[0].detach(), output.detach()))
+            for part, kind in ((block.self_attn, "attention's addition"), (block.mlp, "MLP's addition")):
+                self._on(part, kind, layer, lambda inputs, output: output.detach())
             if isinstance(block.mlp, MoE):
                 detached = lambda inputs, output: Routing(*(t.detach() for t in output))  # noqa: E731
                 self._on(block.mlp.router, "routing", layer, detached)
@@ -86,6 +88,12 @@ class Trace:
         """The stream before the first block and after each: (L + 1, B, T, C). MTP blocks, another stream, left out."""
         passes = [self._get("residual", layer, step) for layer in range(len(self.model.layers))]
         return torch.stack([passes[0][0], *(output for _, output in passes)])
+
+    def additions(self, step: int = -1) -> torch.Tensor:
+        """What attention and MLP of each layer added to the stream, in this order: (L, 2, B, T, C)."""
+        kinds = "attention's addition", "MLP's addition"
+        layers = range(len(self.model.layers))
+        return torch.stack([torch.stack([self._get(kind, layer, step) for kind in kinds]) for layer in layers])
 
     def _get(self, kind: str, layer: int, step: int) -> Any:
         found = sorted(i for k, i in self._records if k == kind)

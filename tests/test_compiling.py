@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import lmlab
 from lmlab import compiling
-from lmlab.generation import Greedy, Sampler
+from lmlab.sampling import Greedy, Sampler
 from tests import hf
 from tests.test_generation import MINIATURES, prompt, tokens
 

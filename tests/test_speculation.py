@@ -7,7 +7,7 @@ import torch
 
 import lmlab
 from lmlab import speculation
-from lmlab.generation import Greedy, Sampler
+from lmlab.sampling import Greedy, Sampler
 from tests import hf
 
 DEEPSEEK = lmlab.config("mini-deepseek-v3")

@@ -19,7 +19,12 @@ from tests.repository import ROOT
 
 REQUIRED = os.environ.get("LMLAB_REQUIRE_BROWSER") == "1"
 # every view by its import path, so that an interpreter other than this one can import it too
-VIEWS = ("lmlab.widgets.memory.CacheView", "lmlab.widgets.rope.RoPEView")
+VIEWS = (
+    "lmlab.widgets.memory.CacheView",
+    "lmlab.widgets.rope.RoPEView",
+    "lmlab.widgets.generation.GenerationView",
+    "lmlab.widgets.residual.StreamView",
+)
 
 
 def view_class(path: str) -> type:
