@@ -78,6 +78,10 @@ def test_weights_may_change_and_are_read_anew(graphs):
     again = tokens(lmlab.generate(model, ids, max_new_tokens=9, compile=True))
     assert again == tokens(lmlab.generate(model, ids, max_new_tokens=9)) != first
     assert len(graphs) == 1
+    model.bfloat16()  # another type of number is another graph
+    assert next(lmlab.generate(model, ids, max_new_tokens=1)).logits.dtype == torch.bfloat16
+    assert len(tokens(lmlab.generate(model, ids, max_new_tokens=9, compile=True))[0]) == 9
+    assert len(graphs) == 2
 
 
 CHANGES = {
