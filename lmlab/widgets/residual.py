@@ -162,7 +162,8 @@ def _token(name: str, data: dict, t: int) -> str:
     return (
         f"{name}, token {t + 1} of {len(tokens)}, {_quoted(tokens[t])}: the stream grows from length "
         f"{data['length'][0][t]:.3g} to {data['length'][last][t]:.3g}; its end has a cosine of "
-        f"{data['to_embedding'][last][t]:.2f} with its embedding. The model says {_quoted(answer)} ({p:.0%}), {from_on}{goes_on}."
+        f"{data['to_embedding'][last][t]:.2f} with its embedding. The model says {_quoted(answer)} ({p:.0%}), "
+        f"{from_on}{goes_on}."
     )
 
 

@@ -73,7 +73,8 @@ def words(state, found, probabilities, votes, shown) -> str:
     return (
         f'{state["model"]}, token {t + 1} of {len(shown)}, "{shown[t]}": the stream grows from length '
         f"{table.length.iloc[0]:.3g} to {table.length.iloc[-1]:.3g}; its end has a cosine of "
-        f'{table.to_embedding.iloc[-1]:.2f} with its embedding. The model says "{answer}" ({probabilities[-1, t, says]:.0%}), '
+        f"{table.to_embedding.iloc[-1]:.2f} with its embedding. "
+        f'The model says "{answer}" ({probabilities[-1, t, says]:.0%}), '
         f"{from_on}{goes_on}. {opening} from {most}. Stopped after {found.parts[stop]} it would say {stopped}."
     )
 
