@@ -55,7 +55,7 @@ def test_transformers_has_the_same_logits_and_the_same_greedy_text(folder, model
 
 def test_a_checkpoint_is_small_and_names_what_made_it(name, folder, model):
     mtp = sum(parameter.numel() for parameter in model.mtp.parameters())  # one more layer, where there is one
-    assert sum(path.stat().st_size for path in folder.iterdir()) - 2 * mtp <= 4.5e6
+    assert sum(path.stat().st_size for path in folder.iterdir()) - 2 * mtp <= 4.6e6
     recipe = Recipe(**json.loads((folder / RECIPE).read_text(encoding="utf-8")))
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert command(name, recipe) in card and f"{recipe.tokens:,} tokens" in card
