@@ -17,7 +17,7 @@ NOTEBOOK = """() => {
     const { activeCellIndex, widgets } = window.jupyterapp.shell.currentWidget.content;
     return [activeCellIndex, ...widgets.map((cell) => cell.model.type)];
 }"""
-IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox]")]
+IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control]")]
     .filter((one) => one.checkVisibility()).map((one) => one.dataset.control)"""
 # pictures without a mark beside their axes, and words that only a mistake writes
 BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) => {
