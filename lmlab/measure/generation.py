@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -79,13 +78,14 @@ def _flops(config: ModelConfig, tokens: int, context: int = 0) -> int:
     return int(table.sum() - table["head"] * (tokens - 1) // tokens)
 
 
-def seconds_by_token(model: LanguageModel, prompt: list[int], new: int, repeats: int = 3) -> "pd.DataFrame":
-    """The same, timed on this machine, in seconds (medians): greedy, one row."""
+def seconds_by_token(model: LanguageModel, prompt: list[int], new: int, repeats: int = 5) -> "pd.DataFrame":
+    """The same, timed on this machine, in seconds: greedy, one row, the fastest of the repeats, since other work on the
+    machine only adds."""
     import pandas as pd
 
     ways = {"with a cache": True, "without a cache": False}
     runs = {name: [_seconds(model, prompt, new, cached) for _ in range(repeats)] for name, cached in ways.items()}
-    columns = {name: [median(times) for times in zip(*found, strict=True)] for name, found in runs.items()}
+    columns = {name: [min(times) for times in zip(*found, strict=True)] for name, found in runs.items()}
     return pd.DataFrame(columns, index=pd.RangeIndex(1, new + 1, name="new token"))
 
 

@@ -117,13 +117,18 @@ export default {
       + "something from earlier tokens. Orange: the MLP, which sees this token alone. A dot stands for a blank.");
     kit.words(node, model);
     const say = node.querySelector(".summary");
+    let drawn = [];
     const show = () => {
       const data = model.get("data"), state = model.get("state");
       if (!data.tokens) return;
-      const t = Math.min(state.token, data.tokens.length - 1), { words } = data;
-      choose(data, t);
-      draw(data, t, state);
-      say.textContent = `${words.token[t]} ${words[state.bars][t]} ${words.stop[state.stop][t]}`;
+      const t = Math.min(state.token, data.tokens.length - 1), { words } = data, asked = [data, t, state.stop, state.bars];
+      if (asked.some((one, i) => one !== drawn[i])) {
+        drawn = asked;
+        choose(data, t);
+        draw(data, t, state);
+      }
+      const text = `${words.token[t]} ${words[state.bars][t]} ${words.stop[state.stop][t]}`;
+      if (say.textContent !== text) say.textContent = text; // read aloud once
     };
     model.on("change:state change:summary", show);
     kit.drawing(node, model, show);

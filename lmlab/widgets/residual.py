@@ -122,21 +122,22 @@ def reading(name: str, model: LanguageModel, tokenizer: Tokenizer, text: str) ->
     found = residual.stream(model, ids)
     answers, (best, which) = found.answers, residual.top(model, found, RANKS)
     numbers = residual.geometry(found) | {"vote": residual.votes(model, found, answers), "p": best}
-    rows = iter(pieces(tokenizer, which.flatten()))
+    known = which.unique().tolist()
+    shown = dict(zip(known, pieces(tokenizer, known), strict=True))
     data = {name: values.tolist() for name, values in numbers.items()} | {
         "parts": [*found.parts],
         "tokens": pieces(tokenizer, ids),
-        "top": [[[next(rows) for _ in range(RANKS)] for _ in ids] for _ in found.parts],
+        "top": [[[shown[one] for one in token] for token in stop] for stop in which.tolist()],
         "right": (which == answers[:, None]).tolist(),
-        "answers": pieces(tokenizer, answers),
+        "answers": [shown[one] for one in answers.tolist()],
         "settled": residual.settled(model, found).tolist(),
     }
     # the page draws with few digits, the words are those of all
-    return data | {"words": sentences(name, data)} | {name: _rounded(data[name]) for name in numbers}
+    return data | {"words": sentences(name, data)} | {name: _few(values) for name, values in numbers.items()}
 
 
-def _rounded(values):
-    return [_rounded(one) for one in values] if isinstance(values, list) else round(values, 5)
+def _few(values: torch.Tensor) -> list:
+    return ((values.double() * 1e5).round() / 1e5).tolist()
 
 
 def sentences(name: str, data: dict) -> dict[str, list]:
