@@ -133,7 +133,7 @@ class Page:
     def __init__(self, browser, address: str, notebook: str, height: int = 800, scale: float = 1):
         self.faults: list[str] = []
         self.page = browser.new_page(viewport={"width": 1280, "height": height}, device_scale_factor=scale)
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(120_000)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
         self.page.on("websocket", lambda socket: self._check(socket.url.replace("ws", "http", 1)))
@@ -174,7 +174,7 @@ class Page:
         """Wait until the first view has drawn this version."""
         drawn = "(version) => document.querySelector('.lmlab').dataset.version === version"
         try:
-            self.page.wait_for_function(drawn, arg=str(version), timeout=10_000)
+            self.page.wait_for_function(drawn, arg=str(version), timeout=60_000)
         except Exception as error:
             shown = self.view().get_attribute("data-version")
             raise AssertionError(f"drawn is {shown}, not {version}; {self.faults}; {where}") from error
