@@ -10,7 +10,6 @@ import torch
 from torch.utils.benchmark import Timer
 
 from lmlab.configuration import ModelConfig
-from lmlab.generation import generate
 from lmlab.measure import sizes
 from lmlab.measure.flops import flops
 from lmlab.measure.memory import cache_by_kind, kind
@@ -48,16 +47,20 @@ def acceptance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 def drafting(steps: Iterable) -> "pd.Series":
     """How drafts fared in steps of `generate` or of a session, one row each: tokens, passes of the model that wrote
-    them, drafts, accepted, and promised, the number that p and q let expect."""
+    them, drafts, accepted, and promised, the number that p and q let expect; seconds that the steps took to come, of
+    interest where they are still to be written. Sums of several texts are those of all."""
     import pandas as pd
 
+    start = perf_counter()
     steps = list(steps)
+    seconds = perf_counter() - start
     judged = [step for step in steps if step.draft is not None]
     accepted = sum(bool(step.draft.accepted) for step in judged)
     promised = math.fsum(float(acceptance(step.probabilities, step.draft.probabilities)) for step in judged)
     passes = len(steps) - accepted
     return pd.Series(
         {"tokens": len(steps), "passes": passes, "drafts": len(judged), "accepted": accepted, "promised": promised}
+        | {"seconds": seconds}
     )
 
 
@@ -143,33 +146,6 @@ def weights_read(config: ModelConfig, tokens: int) -> float:
             one = sizes.count_block(block, config.hidden_size)["experts"] / experts
             read += layers * one * (needed - chosen)
     return read
-
-
-def with_and_without_drafts(model: LanguageModel, prompt: list[int], texts: int, **how) -> "pd.DataFrame":
-    """The same prompt continued `texts` times with drafts and without, by turns: one column each, "drafts" and "none";
-    the rows are those of `drafting`, and the seconds. `how` goes to `generate`, the same for both: sampler,
-    stop_tokens, max_new_tokens. Two texts of one number differ where their draws do: compare per token."""
-    import pandas as pd
-
-    columns = {"drafts": True, "none": False}
-    found = [
-        {
-            name: _drafting_timed(model, prompt, seed, speculative=speculative, **how)
-            for name, speculative in columns.items()
-        }
-        for seed in range(texts)
-    ]
-    return sum(pd.DataFrame(one) for one in found)
-
-
-def _drafting_timed(model: LanguageModel, prompt: list[int], seed: int, **how) -> "pd.Series":
-    generator = torch.Generator(model.embed_tokens.weight.device).manual_seed(seed)
-    start = perf_counter()
-    steps = [*generate(model, prompt, generator=generator, **how)]
-    seconds = perf_counter() - start
-    told = drafting(steps)
-    told["seconds"] = seconds
-    return told
 
 
 def fates(steps: Iterable) -> list[tuple[int, str]]:

@@ -20,6 +20,11 @@ def piece(tokenizer: Tokenizer, number: int) -> str:
     return text.replace(" ", "\u00b7").replace("\n", "\u21b5")
 
 
+def quoted(tokenizer: Tokenizer, number: int) -> str:
+    """One token in a sentence."""
+    return f'"{piece(tokenizer, number)}"'
+
+
 def _bytes() -> dict[str, int]:
     """The letter that byte-level BPE writes for each byte -> the byte: printable ones stand for themselves, the others
     follow from 256 on (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""

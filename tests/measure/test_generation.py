@@ -23,7 +23,6 @@ from lmlab.measure.generation import (
     seconds_by_token,
     seconds_of_pass,
     weights_read,
-    with_and_without_drafts,
 )
 from lmlab.parts.moe import MoEConfig
 from lmlab.sampling import Sampler
@@ -148,20 +147,18 @@ def test_weights_read_are_those_that_random_choices_reach():
     assert weights_read(config, 3) == pytest.approx(sizes.active(config, embedding=False) + more, rel=2e-3)
 
 
-def test_texts_with_and_without_drafts_end_alike_and_are_counted():
-    model = random_model("mini-deepseek-v3")
-    how = {"sampler": Sampler(temperature=9.0), "stop_tokens": [*range(16)], "max_new_tokens": 30}
-    table = with_and_without_drafts(model, [30, 31, 40], 3, **how)
-    assert list(table.columns) == ["drafts", "none"] and (table.loc["seconds"] > 0).all()
-    assert table.none.drafts == table.none.accepted == 0 and table.none.passes == table.none.tokens
-    assert table.drafts.passes == table.drafts.tokens - table.drafts.accepted
-    steps = [
-        [*lmlab.generate(model, [30, 31, 40], speculative=drafts, generator=torch.Generator().manual_seed(seed), **how)]
-        for drafts in (True, False)
-        for seed in range(3)
-    ]
-    assert table.drafts.tokens == sum(map(len, steps[:3])) and table.none.tokens == sum(map(len, steps[3:]))
-    assert table.drafts.accepted == sum(how == "accepted" for one in steps[:3] for _, how in fates(one))
+def test_drafting_times_what_is_still_to_be_written(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("lmlab.measure.generation.perf_counter", lambda: clock[0])
+    model, how = random_model("mini-deepseek-v3"), {"max_new_tokens": 9, "sampler": Sampler(temperature=9.0)}
+
+    def steps(**more):
+        for step in lmlab.generate(model, [3, 1, 4], generator=torch.Generator().manual_seed(0), **how, **more):
+            clock[0] += 0.5
+            yield step
+
+    told = drafting(steps(speculative=True)) + drafting(steps())
+    assert told.seconds == 9.0 and told.tokens == 18 and told.passes == 18 - told.accepted
 
 
 def test_fates_are_those_of_a_session():
