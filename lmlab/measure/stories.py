@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WORD = re.compile(r"[A-Za-z]+")
 CHILDREN = frozenset(str(child) for kind in LEXICON["children"].values() for child in kind.words)
-READ = 4000  # stories after which no new word has come
+READ = 1500  # stories after which no new word has come
 
 
 def strangers(text: str) -> set[str]:
@@ -35,7 +35,8 @@ def _vocabulary() -> frozenset[str]:
 
 
 def judged(texts: Iterable[str]) -> "pd.Series":
-    """Counted over texts: stories; read by the grammar; different; with strangers; with words that are none."""
+    """Of texts: how many are different and how many the grammar reads; a story's words that are none and children
+    nobody introduced, on average."""
     import pandas as pd
 
     texts = [*texts]
@@ -43,8 +44,8 @@ def judged(texts: Iterable[str]) -> "pd.Series":
         {
             "stories": len(texts),
             "different": len({*texts}),
-            "with words that are none": sum(bool(no_words(text)) for text in texts),
-            "with a child nobody introduced": sum(bool(strangers(text)) for text in texts),
             "read by the grammar": sum(parse(text) is not None for text in texts),
+            "words that are none, in a story": sum(len(no_words(text)) for text in texts) / len(texts),
+            "children nobody introduced, in a story": sum(len(strangers(text)) for text in texts) / len(texts),
         }
     )

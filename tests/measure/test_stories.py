@@ -20,13 +20,13 @@ def test_what_is_put_into_one_is_found():
     assert no_words("Once there was a gardrum.") == {"gardrum"}
 
 
-def test_stories_are_counted_not_their_faults():
+def test_stories_are_judged_together():
     bad = STORIES[0] + " Lena, Ada, Max and Oscar gardrummed a gardrum."
-    told = judged([STORIES[0], STORIES[0], bad])
-    assert told.to_dict() == {
-        "stories": 3,
-        "different": 2,
-        "with words that are none": 1,
-        "with a child nobody introduced": 1,
-        "read by the grammar": 2,
+    new = {"Lena", "Ada", "Max", "Oscar"} - {*STORIES[0].replace(".", " ").split()}
+    assert judged([STORIES[0], STORIES[0], bad, STORIES[1]]).to_dict() == {
+        "stories": 4,
+        "different": 3,
+        "read by the grammar": 3,
+        "words that are none, in a story": 2 / 4,
+        "children nobody introduced, in a story": len(new) / 4,
     }
