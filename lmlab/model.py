@@ -56,10 +56,17 @@ class LanguageModel(nn.Module):
         return self.lm_head(self.hidden(ids, cache, lengths))  # (B, T, V)
 
     def hidden(
-        self, ids: torch.Tensor, cache: ModelCache | None = None, lengths: torch.Tensor | None = None
+        self,
+        ids: torch.Tensor,
+        cache: ModelCache | None = None,
+        lengths: torch.Tensor | None = None,
+        timeline: Timeline | None = None,
     ) -> torch.Tensor:
-        """The state after the final norm, which the head and the first MTP module read. (B, T) -> (B, T, C)"""
-        timeline = self.timeline(ids, cache, lengths)
+        """The state after the final norm, which the head and the first MTP module read. (B, T) -> (B, T, C)
+
+        `timeline`: where the tokens stand, for a caller that packs several documents into a row (parts/masks.py).
+        """
+        timeline = timeline or self.timeline(ids, cache, lengths)
         x = self.embed_tokens(ids)  # (B, T, C)
         for i, layer in enumerate(self.layers):
             x = layer(x, timeline, cache.layers[i] if cache else None)

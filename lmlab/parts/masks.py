@@ -18,30 +18,39 @@ def attention_mask(
     key_columns: torch.Tensor,
     window: int | None = None,
     padding: torch.Tensor | None = None,
+    documents: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """query_columns (T,), key_columns (S,), padding (B,) -> (1 or B, 1, T, S), True where the query sees the key.
 
     Causal: no key after the query. `window` counts the query itself: i - window < j <= i (GPT-OSS: 128 keys). A key
-    column below 0 is an empty place of a cache, one below the row's padding an empty place of the batch.
+    column below 0 is an empty place of a cache, one below the row's padding an empty place of the batch. `documents`
+    (B, T), where the keys are the queries' own tokens: a token sees none of another document in its row.
     """
     i, j = query_columns[:, None], key_columns[None, :]  # (T, 1), (1, S)
     visible = (j <= i) & (j >= 0)  # (T, S)
     if window is not None:
         visible = visible & (j > i - window)
-    if padding is None:
-        return visible[None, None]  # (1, 1, T, S)
-    return (visible & (j >= padding[:, None, None]))[:, None]  # (B, 1, T, S)
+    visible = visible[None]  # (1, T, S)
+    if padding is not None:
+        visible = visible & (j >= padding[:, None, None])  # (B, T, S)
+    if documents is not None:
+        visible = visible & (documents[:, :, None] == documents[:, None, :])  # (B, T, S)
+    return visible[:, None]  # (1 or B, 1, T, S)
 
 
 class Timeline:
     """Where the T tokens of one forward pass stand, shared by all layers.
 
     columns (T,): places on the batch's timeline. padding (B,) or None: how many columns at the left of each row are
-    empty. Layers of one kind ask for the same angles and the same mask: `once` computes each a single time a pass.
+    empty. documents (B, T) or None: which of several documents packed into one row each token belongs to (while
+    training, without a cache). Layers of one kind ask for the same angles and the same mask: `once` computes each a
+    single time a pass.
     """
 
-    def __init__(self, columns: torch.Tensor, padding: torch.Tensor | None = None):
-        self.columns, self.padding = columns, padding
+    def __init__(
+        self, columns: torch.Tensor, padding: torch.Tensor | None = None, documents: torch.Tensor | None = None
+    ):
+        self.columns, self.padding, self.documents = columns, padding, documents
         self._made: dict[Hashable, object] = {}
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
@@ -76,7 +85,7 @@ class Timeline:
         kind = None if cache is None else cache.kind
 
         def make() -> torch.Tensor:
-            return attention_mask(self.columns, self.key_columns(cache), window, self.padding)
+            return attention_mask(self.columns, self.key_columns(cache), window, self.padding, self.documents)
 
         return self.once(("mask", kind, window), make)
 

@@ -14,22 +14,23 @@ POOL = 512  # documents among which the next one of a row is looked for
 
 
 def token_lists(found: Iterable[Document], tokenizer: Tokenizer, length: int) -> Iterator[list[int]]:
-    """The ids of each document with the end token, cut to `length` + 1."""
+    """The ids of each document with the end token, cut to `length`."""
     found = iter(found)
     while batch := list(islice(found, POOL)):
         for ids in tokenizer.encode_many([document.text for document in batch]):
-            yield [*ids, tokenizer.end][: length + 1]
+            yield [*ids, tokenizer.end][:length]
 
 
-def packed(lists: Iterable[list[int]], length: int, pad: int) -> Iterator[list[int]]:
-    """Rows of `length` + 1 ids: the longest document of a pool that still fits is put behind the last one, until none
-    does. No document is split over two rows; what is left of a row is padding."""
+def packed(lists: Iterable[list[int]], length: int, end: int, pad: int) -> Iterator[list[int]]:
+    """Rows of `length` + 1 ids that begin with `end`, so that each document has one before and one behind it: the
+    longest of a pool that still fits is put behind the last one, until none does. No document is split over two rows;
+    what is left of a row is padding."""
     lists, pool = iter(lists), []
     while True:
         pool = sorted([*pool, *islice(lists, POOL - len(pool))], key=len)
         if not pool:
             return
-        row: list[int] = []
+        row = [end]
         while fitting := [i for i, ids in enumerate(pool) if len(row) + len(ids) <= length + 1]:
             row += pool.pop(fitting[-1])
         yield row + [pad] * (length + 1 - len(row))
@@ -39,7 +40,7 @@ def batches(
     mixture: str, tokenizer: Tokenizer, batch_size: int, length: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(ids, targets), each (B, T), without end; the same ones for the same seed."""
-    rows = packed(token_lists(documents(mixture, seed), tokenizer, length), length, tokenizer.pad)
+    rows = packed(token_lists(documents(mixture, seed), tokenizer, length), length, tokenizer.end, tokenizer.pad)
     while True:
         block = torch.tensor(list(islice(rows, batch_size)))  # (B, T + 1)
         ids, targets = block[:, :-1], block[:, 1:]

@@ -12,6 +12,7 @@ from torch import nn
 
 from lmlab.model import LanguageModel
 from lmlab.parts.balancing import expert_counts, global_batch_loss, load, update_bias_
+from lmlab.parts.masks import Timeline
 from lmlab.parts.router import Router, Routing
 from lmlab.train.data import IGNORED
 from lmlab.train.recipe import Recipe
@@ -30,11 +31,11 @@ class Losses:
 
 class Objective(nn.Module):
     """ids, targets (B, T) -> Losses. The mean is over the real targets of all ranks, so that a batch split over
-    processes has the gradient of the whole."""
+    processes has the gradient of the whole. The token `end` begins a document: none sees another of its row."""
 
-    def __init__(self, model: LanguageModel, recipe: Recipe):
+    def __init__(self, model: LanguageModel, recipe: Recipe, end: int):
         super().__init__()
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.end = model, recipe, end
         self.routed: list[tuple[Router, Routing]] = []
         routers = [module for module in model.modules() if isinstance(module, Router)]
         self.hooks = [router.register_forward_hook(self._note) for router in routers]
@@ -49,11 +50,12 @@ class Objective(nn.Module):
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> Losses:
         self.routed.clear()
-        hidden = self.model.hidden(ids)  # (B, T, C)
+        hidden = self.model.hidden(ids, timeline=self.timeline(ids))  # (B, T, C)
         next_token = _mean(self.model.lm_head(hidden), targets)
         total, mtp = next_token, None
         if self.model.config.mtp:
-            mtp = _mean(self.model.mtp[0](hidden[:, :-1], ids[:, 1:]), targets[:, 1:])
+            further = self.model.mtp[0](hidden[:, :-1], ids[:, 1:], self.timeline(ids[:, 1:]))  # (B, T - 1, V)
+            mtp = _mean(further, targets[:, 1:])
             total = total + self.recipe.mtp * mtp
         free = [routing for router, routing in self.routed if not _biased(router)]
         for routing in free:
@@ -61,6 +63,9 @@ class Objective(nn.Module):
         counts = [_counts(routing) for _, routing in self.routed]
         loads = load(torch.stack(counts)) if counts else None
         return Losses(total, next_token.detach(), None if mtp is None else mtp.detach(), loads)
+
+    def timeline(self, ids: torch.Tensor) -> Timeline:
+        return Timeline(torch.arange(ids.shape[1], device=ids.device), documents=(ids == self.end).cumsum(1))
 
     @torch.no_grad()
     def balance(self, rate: float) -> None:

@@ -7,27 +7,44 @@ from lmlab.train.recipe import Recipe
 
 
 def build(model: LanguageModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Weights of two and more dimensions decay, norms, biases and sinks do not. Muon (Jordan et al., 2024) takes the
-    two-dimensional weights of the layers; embedding, head and the stacked experts stay with AdamW.
+    """Muon (Jordan et al., 2024) for the matrices of the layers, each expert's among them; AdamW for embedding, head,
+    routers and the rest. Matrices decay; norms, biases and sinks do not.
 
     ValueError where this torch has no Muon (before 2.9): then muon_learning_rate=None is the way.
     """
     muon, decaying, others = [], [], []
     for name, parameter in model.named_parameters():
-        in_layers = name.startswith(("layers.", "mtp."))
-        if recipe.muon_learning_rate and in_layers and parameter.ndim == 2:
-            muon.append(parameter)
+        in_layers = name.startswith(("layers.", "mtp.")) and ".router." not in name
+        if parameter.ndim < 2 or name.endswith("bias"):  # the experts' biases lie stacked, too
+            others.append(parameter)
         else:
-            (decaying if parameter.ndim >= 2 else others).append(parameter)
+            (muon if recipe.muon_learning_rate and in_layers else decaying).append(parameter)
     groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, betas=(0.9, 0.95))
-    ]
-    if muon:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"torch {torch.__version__} has no Muon: set muon_learning_rate=None, or take torch 2.9")
-        found.append(torch.optim.Muon(muon, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay))
-    return found
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))]
+    return [*found, _muon(muon, recipe)] if muon else found
+
+
+def _muon(parameters: list[torch.Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """torch's Muon, which takes single matrices: a stack (E, out, in) becomes E of them that share its memory."""
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"torch {torch.__version__} has no Muon: set muon_learning_rate=None, or take torch 2.9")
+    stacks = [(stack, stack.detach().unbind()) for stack in parameters if stack.ndim == 3]
+    matrices = [matrix for matrix in parameters if matrix.ndim == 2]
+    matrices += [matrix for _, parts in stacks for matrix in parts]
+    optimizer = torch.optim.Muon(matrices, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay)
+
+    def hand_out(*_) -> None:
+        for stack, parts in stacks:
+            for part, gradient in zip(parts, stack.grad.unbind(), strict=True):
+                part.grad = gradient
+
+    def drop(*_) -> None:
+        for stack, _ in stacks:
+            stack.grad = None
+
+    optimizer.register_step_pre_hook(hand_out)
+    optimizer.register_step_post_hook(drop)
+    return optimizer
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], recipe: Recipe, rate: float) -> None:

@@ -67,7 +67,7 @@ def pretrain(
         raise ValueError(f"batch_size={recipe.batch_size} is not a multiple of the {ranks} processes")
     if shard and (folder or recipe.muon_learning_rate):
         raise ValueError("with shard=True set muon_learning_rate=None (Muon needs whole matrices), and give no folder")
-    objective = Objective(model, recipe)
+    objective = Objective(model, recipe, tokenizer.end)
     try:
         run = _distributed(objective, shard)
         optimizers = build(model, recipe)

@@ -126,3 +126,17 @@ def test_each_knows_its_explicit_form():
     assert explicit.explicit() is explicit
     assert isinstance(fused.explicit(), ExplicitAttention) and fused.explicit().scale == SCALE
     assert fused(*inputs()[:3], mask_of())[1] is None
+
+
+@pytest.mark.parametrize("sinks", [True, False])
+def test_training_in_bf16_has_the_output_and_gradients_of_float32(sinks):
+    """It takes another way there (plain products): to bf16's three digits."""
+    mask, found = mask_of(window=3, padding=PADDING), []
+    for enabled in (False, True):
+        q, k, v, sink = inputs(sinks=sinks, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out, _ = FusedAttention(SCALE)(q, k, v, mask, sink)
+        out.float().square().sum().backward()
+        found.append([out.detach().float(), q.grad, k.grad, v.grad] + ([sink.grad] if sinks else []))
+    for exact, rounded in zip(*found, strict=True):
+        torch.testing.assert_close(rounded, exact, atol=0.03 * float(exact.abs().max()), rtol=0.03)

@@ -24,6 +24,18 @@ def test_every_pair_by_the_definition(window, padding, keys):
                 assert bool(mask[b, 0, t, s]) == seen, (b, i, j)
 
 
+@pytest.mark.parametrize("window", [None, 2])
+def test_documents_in_one_row_do_not_see_each_other(window):
+    documents, columns = torch.tensor([[0, 0, 1, 1, 1], [3, 4, 4, 4, 5]]), torch.arange(5)
+    mask = Timeline(columns, documents=documents).mask(window=window)
+    assert mask.shape == (2, 1, 5, 5)
+    for b in range(2):
+        for i in range(5):
+            for j in range(5):
+                seen = j <= i and documents[b, i] == documents[b, j] and (window is None or i - j < window)
+                assert bool(mask[b, 0, i, j]) == seen, (b, i, j)
+
+
 def test_a_window_of_n_is_n_keys_the_query_itself_included():
     columns = torch.arange(20)
     seen = attention_mask(columns, columns, window=7)[0, 0].sum(-1)

@@ -15,12 +15,13 @@ LENGTH = 300
 
 def test_rows_hold_whole_documents_and_little_padding():
     lists = list(itertools.islice(token_lists(documents("general", 1), TOKENIZER, LENGTH), 1024))
-    rows = list(packed(iter(lists), LENGTH, TOKENIZER.pad))
+    rows = list(packed(iter(lists), LENGTH, TOKENIZER.end, TOKENIZER.pad))
     assert all(len(row) == LENGTH + 1 for row in rows)
     again = []
     for row in rows:
-        text = [token for token in row if token != TOKENIZER.pad]
-        assert text[-1] == TOKENIZER.end or len(text) == LENGTH + 1
+        assert row[0] == TOKENIZER.end, "each document has an end token before it"
+        text = [token for token in row[1:] if token != TOKENIZER.pad]
+        assert text[-1] == TOKENIZER.end or len(text) == LENGTH
         found, at = [], 0
         while TOKENIZER.end in text[at:]:
             to = text.index(TOKENIZER.end, at) + 1

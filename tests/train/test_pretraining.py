@@ -94,7 +94,7 @@ def test_stopping_leaves_the_model_without_hooks():
 
 def test_biases_move_against_the_load():
     model = fresh()
-    objective = Objective(model, SMALL)
+    objective = Objective(model, SMALL, TOKENIZER.end)
     ids = torch.randint(0, 512, (2, 64), generator=torch.Generator().manual_seed(0))
     objective(ids, ids)
     (router, routing), *_ = objective.routed
@@ -108,13 +108,34 @@ def test_norms_and_biases_do_not_decay_and_muon_has_the_matrices():
     model = fresh("mini-gpt-oss")
     adamw, muon = build(model, SMALL)
     decaying, others = adamw.param_groups
-    assert all(parameter.ndim >= 2 for parameter in decaying["params"]) and others["weight_decay"] == 0
-    assert all(parameter.ndim < 2 for parameter in others["params"])
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    in_muon = {names[id(parameter)] for parameter in muon.param_groups[0]["params"]}
-    assert "layers.0.self_attn.q_proj.weight" in in_muon and "embed_tokens.weight" not in in_muon
-    every = [p for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
-    assert len(every) == len({*map(id, every)}) == len(list(model.parameters()))
+    names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
+    first, second = ({names[parameter.data_ptr()] for parameter in group["params"]} for group in (decaying, others))
+    assert first == {"embed_tokens.weight", "lm_head.weight", *(f"layers.{i}.mlp.router.weight" for i in range(4))}
+    assert all(name.endswith(("norm.weight", "bias", "sinks")) for name in second) and others["weight_decay"] == 0
+    matrices = muon.param_groups[0]["params"]
+    in_muon = {names[matrix.data_ptr()] for matrix in matrices if matrix.data_ptr() in names}
+    assert {"layers.0.self_attn.q_proj.weight", "layers.3.mlp.experts.down_proj"} <= in_muon
+    assert {*names.values()} == first | second | in_muon and not (first | second) & in_muon
+    assert sum(matrix.numel() for group in (decaying, others, muon.param_groups[0]) for matrix in group["params"]) == (
+        sum(parameter.numel() for parameter in model.parameters())
+    )
+
+
+def test_muon_steps_each_expert_as_a_matrix_of_its_own():
+    recipe = Recipe(tokens=10**6, muon_learning_rate=0.02, weight_decay=0.1)
+    model = fresh("mini-gpt-oss")
+    _, muon = build(model, recipe)
+    stack = model.layers[1].mlp.experts.down_proj
+    alone = stack[5].detach().clone().requires_grad_()
+    reference = torch.optim.Muon([alone], lr=0.02, weight_decay=0.1)
+    for seed in (1, 2):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+        alone.grad = stack.grad[5].clone()
+        muon.step()
+        reference.step()
+        torch.testing.assert_close(stack[5], alone)
+        assert stack.grad is None, "else the next gradient would be added to this one"
 
 
 def test_the_rate_rises_stays_and_falls():
