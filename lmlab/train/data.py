@@ -23,16 +23,16 @@ def token_lists(found: Iterable[Document], tokenizer: Tokenizer, length: int) ->
 
 def packed(lists: Iterable[list[int]], length: int, end: int, pad: int) -> Iterator[list[int]]:
     """Rows of `length` + 1 ids that begin with `end`, so that each document has one before and one behind it: the
-    longest of a pool that still fits is put behind the last one, until none does. No document is split over two rows;
-    what is left of a row is padding."""
+    oldest of a pool, so that short kinds of text come in their turn, then the longest that still fits, until none does.
+    No document is split over two rows; what is left of a row is padding."""
     lists, pool = iter(lists), []
     while True:
-        pool = sorted([*pool, *islice(lists, POOL - len(pool))], key=len)
+        pool += islice(lists, POOL - len(pool))
         if not pool:
             return
-        row = [end]
+        row = [end, *pool.pop(0)]
         while fitting := [i for i, ids in enumerate(pool) if len(row) + len(ids) <= length + 1]:
-            row += pool.pop(fitting[-1])
+            row += pool.pop(max(fitting, key=lambda i: len(pool[i])))
         yield row + [pad] * (length + 1 - len(row))
 
 

@@ -1,5 +1,6 @@
 """Rows hold whole documents, nearly without padding; held-out texts carry their floor."""
 
+import collections
 import itertools
 
 import torch
@@ -31,6 +32,32 @@ def test_rows_hold_whole_documents_and_little_padding():
     assert sorted(again) == sorted(lists), "every document once, none split"
     early = rows[: len(rows) // 3]  # while the pool is full
     assert sum(len(row) - row.count(TOKENIZER.pad) for row in early) / sum(map(len, early)) > 0.95
+
+
+def test_the_first_rows_hold_each_kind_of_text_in_its_share():
+    """A run of seconds reads no more than the first pool: it must not be the longest texts alone."""
+    found = list(itertools.islice(documents("general", 2), 2000))
+    lists = list(token_lists(found, TOKENIZER, LENGTH))
+    domains = {tuple(ids): document.domain for ids, document in zip(lists, found, strict=True)}
+    tokens = {"early": collections.Counter(), "all": collections.Counter()}
+    for ids in lists:
+        tokens["all"][domains[tuple(ids)]] += len(ids)
+    for row in itertools.islice(packed(iter(lists), LENGTH, TOKENIZER.end, TOKENIZER.pad), 100):
+        for ids in split(row[1:]):
+            tokens["early"][domains.get(tuple(ids), "")] += len(ids)
+    for domain, number in tokens["all"].items():
+        share, early = number / tokens["all"].total(), tokens["early"][domain] / tokens["early"].total()
+        assert 0.6 * share < early < 1.6 * share, domain
+
+
+def split(row):
+    """The documents of a row, with their end tokens."""
+    found = [[]]
+    for token in row:
+        found[-1].append(token)
+        if token == TOKENIZER.end:
+            found.append([])
+    return [ids for ids in found if ids and ids[-1] == TOKENIZER.end]
 
 
 def test_batches_are_shifted_and_repeatable():
