@@ -5,7 +5,11 @@ from importlib import import_module
 
 from lmlab.course.exercises import Exercise, Prediction
 
-LESSONS = {"03": ("rope", "rope_further"), "05": ("mla", "mla_further")}  # lesson -> modules in lmlab.course
+LESSONS = {  # lesson -> modules in lmlab.course
+    "03": ("rope", "rope_further"),
+    "05": ("mla", "mla_further"),
+    "10": ("pretraining", "pretraining_further"),
+}
 
 
 @cache

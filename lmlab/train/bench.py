@@ -7,17 +7,19 @@ bench.write("Mia gave the red box to")   # what both make of a prompt
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
+import lmlab.checkpoints
 import lmlab.families
 from lmlab.configuration import ModelConfig, diff
 from lmlab.generation import generate
 from lmlab.measure import flops, memory, sizes
 from lmlab.model import LanguageModel, build
 from lmlab.text.tokenizer import Tokenizer
+from lmlab.train.__main__ import corpus_tokenizer
 from lmlab.train.changes import Change, apply, changes
 from lmlab.train.optimizers import init_for_training
 from lmlab.train.pretraining import Record, pretrain
@@ -35,6 +37,15 @@ def short_recipe(tokens: int, seed: int = 0) -> Recipe:
     """For runs of seconds: small batches, so that there are many steps, and high learning rates."""
     muon = 0.03 if hasattr(torch.optim, "Muon") else None
     return Recipe(tokens=tokens, batch_size=4, learning_rate=0.01, muon_learning_rate=muon, seed=seed)
+
+
+@cache
+def default_tokenizer() -> Tokenizer:
+    """The miniatures' own; where no checkpoint lies beside the package, it is trained again, in seconds."""
+    try:
+        return lmlab.checkpoints.tokenizer("mini-qwen3")
+    except FileNotFoundError:
+        return corpus_tokenizer()
 
 
 def beginning(config: ModelConfig, seed: int) -> LanguageModel:
@@ -58,7 +69,7 @@ class Bench:
         model: str | ModelConfig,
         change: str | Change | Callable[[ModelConfig], ModelConfig],
         *,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None = None,
         tokens: int = 65_536,
         seed: int = 0,
     ):
@@ -67,11 +78,12 @@ class Bench:
             raise ValueError(
                 f"{self.before.name} has {size:,} parameters; the bench trains {LARGEST:,} at most: take a miniature"
             )
-        if self.before.vocab_size < len(tokenizer):
-            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model room for {self.before.vocab_size}")
+        self.tokenizer = tokenizer or default_tokenizer()
+        if self.before.vocab_size < (known := len(self.tokenizer)):
+            raise ValueError(f"the tokenizer has {known} tokens, the model room for {self.before.vocab_size}")
         self.change = self._found(change)
         self.after = apply(self.before, self.change)
-        self.tokenizer, self.recipe = tokenizer, short_recipe(tokens, seed)
+        self.recipe = short_recipe(tokens, seed)
         self.names = (self.before.name or "as it is", self.change.name)
         self.models: dict[str, LanguageModel] = {}
 
@@ -135,7 +147,7 @@ def sizes_beside(configs: dict[str, ModelConfig]) -> "pd.DataFrame":
     rows = {
         "parameters": sizes.total,
         "parameters for one token": lambda config: sizes.active(config, embedding=False),
-        f"cache at {length:,} tokens, bytes": lambda config: memory.cache_bytes(config, length),
+        f"cache bytes at {length:,} tokens": lambda config: memory.cache_bytes(config, length),
         f"FLOP for token {length:,}": lambda config: flops.total(config, 1, length - 1),
     }
     found = pd.DataFrame(

@@ -99,24 +99,36 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def runs_table(experiment: str) -> "pd.DataFrame":
-    """Every recorded run of an experiment: `table` of data/runs/<experiment>/<arm>-<seed>.jsonl, with the columns
-    experiment, arm and seed in front.
+def recorded(experiment: str) -> dict[tuple[str, int], list[Record]]:
+    """Every recorded run of an experiment, by arm and seed: data/runs/<experiment>/<arm>-<seed>.jsonl.
 
     FileNotFoundError if there is no such experiment; ValueError for a file that is not named like that.
     """
-    import pandas as pd
-
-    folder, tables = data_path("runs", experiment), []
+    folder, found = data_path("runs", experiment), {}
     for path in sorted(folder.glob("*.jsonl")):
         arm, _, seed = path.stem.rpartition("-")
         if not arm or not seed.isdecimal():
             raise ValueError(f"{path} should be called <arm>-<seed>.jsonl, as mini-qwen3-0.jsonl: it has no seed")
-        found = table(read_records(path))
-        found.insert(0, "experiment", experiment)
-        found.insert(1, "arm", arm)
-        found.insert(2, "seed", int(seed))
-        tables.append(found)
-    if not tables:
+        found[arm, int(seed)] = read_records(path)
+    if not found:
         raise FileNotFoundError(f"{folder} holds no recorded run: files <arm>-<seed>.jsonl are expected there")
+    return found
+
+
+def runs_table(experiment: str) -> "pd.DataFrame":
+    """`table` of every recorded run of an experiment, with the columns experiment, arm and seed in front."""
+    import pandas as pd
+
+    tables = []
+    for (arm, seed), records in recorded(experiment).items():
+        found = table(records)
+        for place, (column, value) in enumerate({"experiment": experiment, "arm": arm, "seed": seed}.items()):
+            found.insert(place, column, value)
+        tables.append(found)
     return pd.concat(tables, ignore_index=True)
+
+
+def ends(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """The last measured row of each run."""
+    measured = runs.dropna(subset=["distance_all"])
+    return measured.sort_values("tokens").groupby(["arm", "seed"], sort=False).tail(1)

@@ -67,12 +67,16 @@ class Background:
         self._done()
 
 
-def answer_views() -> None:
-    """Let a view's messages through while a cell waits.
+def answer_beside(comm: Any) -> None:
+    """Let the thread answer that the page asks for: JupyterLab opens one for views (a subshell, from ipykernel 7 on).
+    ipykernel 7.4 would hand a view's messages to the thread that last wrote to the page, which may be waiting."""
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, asked: asked
 
-    Up to ipykernel 6 (Colab) they would stand in line behind the cell: they are taken out of the line here, and the
-    cells that wait in it keep their order. From ipykernel 7 on, views are answered by a thread of their own.
-    """
+
+def answer_views() -> None:
+    """Let a view's messages through while a cell waits: up to ipykernel 6 (Colab), which has no subshells, they stand
+    in line behind the cell. They are taken out of the line here; the cells that wait in it keep their order."""
     ipython = sys.modules.get("IPython")
     kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
     queue = getattr(kernel, "msg_queue", None)

@@ -96,23 +96,35 @@ def dots(at: Runs) -> dict:
     rows = [domain for domain in rows if domain != "all"] + [domain for domain in rows if domain == "all"]
     found = looks(at)
     runs = [{"name": n, "values": [d.get(row) for row in rows]} | look(found[n]) for n, d in above.items() if d]
-    said = [", ".join(f"{run['values'][i]:.3f}" for run in runs) for i in range(len(rows))]
-    title = "Held-out texts above their floor, by kind, nats per token"
-    return {"title": title, "rows": rows, "runs": runs, "said": said, "at": 0}
+    # numbers beside the marks, in the order that the title gives
+    said = [", ".join(f"{run['values'][i]:.3f}" for run in runs) if len(runs) < 4 else "" for i in range(len(rows))]
+    names = ": " + ", ".join(run["name"] for run in runs) if 1 < len(runs) < 4 else ""
+    return {"title": f"Held-out texts above their floor, nats per token{names}", "rows": rows, "runs": runs} | {
+        "said": said,
+        "at": 0,
+    }
 
 
 def table(at: Runs) -> dict:
-    """One row a run."""
-    domains = list(dict.fromkeys(domain for records in at.values() for domain in last_distance(records)))
-    columns = ["Run", "Tokens", *(name.capitalize() for name in FIELDS), *(f"Above: {domain}" for domain in domains)]
+    """One row a run: what was measured of any of them."""
+    above = {name: last_distance(records) for name, records in at.items()}
+    fields = {
+        what: spec for what, spec in FIELDS.items() if any(recent(run, spec[0]) is not None for run in at.values())
+    }
+    domains = list(dict.fromkeys(domain for found in above.values() for domain in reversed(found)))
     rows = []
     for name, records in at.items():
-        values = [(recent(records, field), form) for field, _, form in FIELDS.values()]
-        cells = ["-" if value is None else form.format(value) for value, form in values]
-        above = last_distance(records)
-        cells += [f"{above[domain]:.3f}" if domain in above else "-" for domain in domains]
-        rows.append([name, f"{records[-1].tokens:,}" if records else "0", *cells])
-    return {"title": "The runs in numbers", "columns": columns, "rows": rows}
+        measured = {what: recent(records, field) for what, (field, _, _) in fields.items()}
+        cells = {what: "-" if value is None else fields[what][2].format(value) for what, value in measured.items()}
+        distance = [f"{above[name][domain]:.3f}" if domain in above[name] else "-" for domain in domains]
+        rest = [cells[what] for what in fields if what != "loss"]
+        rows.append([name, f"{records[-1].tokens:,}" if records else "0", cells["loss"], *distance, *rest])
+    columns = ["Run", "Tokens", "Loss", *(f"Above floor: {domain}" for domain in domains)]
+    return {
+        "title": "In numbers",
+        "columns": [*columns, *(w.capitalize() for w in fields if w != "loss")],
+        "rows": rows,
+    }
 
 
 def words(state: dict, at: Runs, floors: dict[str, float]) -> str:

@@ -14,7 +14,7 @@ function scale(values, logarithmic, range) {
 
 function chart(node) {
   const picture = kit.svg(node, WIDTH, HEIGHT, "The course of training; the words and the table below hold its numbers");
-  const [level, stages, lines, marks, names] = Array.from({ length: 5 }, () => picture.append("g"));
+  const [level, stages, lines, marks, names, keys] = Array.from({ length: 6 }, () => picture.append("g"));
   const across = (group, data, text) => {
     group.selectAll("line").data(data).join("line").attr("stroke", "currentColor").attr("stroke-width", 1.5);
     group.selectAll("text").data(data).join("text").text(text);
@@ -39,21 +39,34 @@ function chart(node) {
     const all = data.lines.flatMap((line) => line.marks.map((point) => ({ point, line })));
     marks.selectAll("path").data(all).join("path").attr("transform", (d) => `translate(${x(d.point[0])},${y(d.point[1])})`)
       .attr("d", (d) => SHAPES[d.line.marker]).attr("fill", (d) => d.line.colour).attr("stroke", "currentColor");
-    const shown = data.lines.filter((line) => line.points.length);
-    const ends = shown.map((line) => line.points.at(-1)), at = kit.apart(ends.map((end) => y(end[1])), 16, TOP, BOTTOM);
-    names.selectAll("text").data(shown).join("text").attr("x", WIDTH - RIGHT + 36).attr("y", (_, i) => at[i] + 4).text((line) => line.name);
+    // each name beside the end of its line, with its colour, dashes and shape
+    const shown = data.lines.filter((line) => line.points.length), ends = shown.map((line) => line.points.at(-1));
+    const at = kit.apart(ends.map((end) => y(end[1])), 17, TOP, BOTTOM), right = Math.max(...ends.map((end) => x(end[0])));
+    names.selectAll("text").data(shown).join("text").attr("x", right + 52).attr("y", (_, i) => at[i] + 4).text((line) => line.name);
     names.selectAll("path").data(shown).join("path").attr("fill", "none").attr("stroke", (line) => line.colour).attr("stroke-width", 2)
-      .attr("stroke-dasharray", (line) => line.dash.join(" ")).attr("d", (_, i) => `M${x(ends[i][0]) + 3},${y(ends[i][1])}L${WIDTH - RIGHT + 14},${at[i]}H${WIDTH - RIGHT + 32}`);
+      .attr("stroke-dasharray", (line) => line.dash.join(" "))
+      .attr("d", (_, i) => `M${x(ends[i][0]) + 4},${y(ends[i][1])}L${right + 16},${at[i]}H${right + 46}`);
+    keys.selectAll("path").data(shown).join("path").attr("transform", (_, i) => `translate(${right + 31},${at[i]})`)
+      .attr("d", (line) => SHAPES[line.marker]).attr("fill", (line) => line.colour).attr("stroke", "currentColor");
   };
 }
 
-// Rows of marks, a shape for each run.
+// Rows of marks, a shape for each run; several such pictures, as many as there are.
+const several = (node, make) => {
+  const place = kit.add(node, "div"), made = [];
+  return (all) => {
+    while (made.length < all.length) made.push(make(place));
+    made.forEach((draw, i) => draw(all[i]));
+  };
+};
+
 function dots(node) {
   const picture = kit.svg(node, WIDTH, ROW, "Marks by row; the table below holds their numbers");
   const head = picture.append("text").attr("x", 10).attr("y", 14).attr("font-weight", 600);
   const [rules, at, marks, said] = Array.from({ length: 4 }, () => picture.append("g"));
   return (data) => {
-    picture.node().parentNode.hidden = !data.runs.length;
+    picture.node().parentNode.hidden = !data || !data.runs.length;
+    if (!data) return;
     const top = 24, bottom = top + ROW * data.rows.length, height = bottom + 30;
     picture.attr("viewBox", `0 0 ${WIDTH} ${height}`).attr("height", height);
     head.text(data.title);
@@ -71,22 +84,18 @@ function dots(node) {
   };
 }
 
-// Tables with a heading each, as many as there are.
-function tables(node) {
-  const place = kit.add(node, "div"), made = [];
-  return (all) => {
-    while (made.length < all.length) {
-      const part = kit.add(place, "div"), heading = kit.add(part, "strong");
-      made.push({ part, heading, fill: kit.table(part, all[made.length].title) });
-    }
-    made.forEach(({ part, heading, fill }, i) => {
-      part.hidden = !all[i];
-      if (!all[i]) return;
-      heading.textContent = all[i].title;
-      fill(all[i]);
-    });
+// A table with a heading; `high`: where it is cut off and scrolls.
+const table = (high) => (node) => {
+  const part = kit.add(node, "div"), heading = kit.add(part, "strong"), fill = kit.table(part, "Table");
+  part.lastChild.style.maxHeight = high;
+  return (data) => {
+    part.hidden = !data;
+    if (!data) return;
+    heading.textContent = data.title;
+    part.lastChild.setAttribute("aria-label", data.title);
+    fill(data);
   };
-}
+};
 
 function training(node, model) {
   const row = kit.add(node, "p"), button = kit.add(row, "button", { type: "button" });
@@ -113,18 +122,20 @@ function training(node, model) {
 
 export default {
   render({ model, el }) {
-    const { dots: rows } = model.get("data"), node = kit.root(el, "Training: losses against the floor");
+    const node = kit.root(el, "Training: losses against the floor");
     kit.controls(node, model);
-    const above = tables(node), state = training(node, model), draw = chart(node), each = rows.map(() => dots(node));
-    kit.add(node, "p", {}, "A mark: held-out texts, measured. Dashed across: the level to compare with.");
-    const below = tables(node);
+    const change = several(node, table("190px")), sizes = several(node, dots), state = training(node, model), draw = chart(node);
+    const rows = several(node, dots);
+    kit.add(node, "p", {}, "A mark: held-out texts, measured. Dashed: the level to compare with.");
+    const numbers = several(node, table("none"));
     kit.words(node, model);
     kit.drawing(node, model, (data) => {
-      above(data.above);
+      change(data.change);
+      sizes(data.sizes);
       state(data);
       draw(data.chart);
-      each.forEach((one, i) => one(data.dots[i]));
-      below(data.below);
+      rows(data.dots);
+      numbers(data.tables);
     });
   },
 };

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import traitlets
 
+from lmlab.train.bench import default_tokenizer
 from lmlab.train.pretraining import Record
-from lmlab.train.runs import in_turn, recent
-from lmlab.widgets.background import Background
+from lmlab.train.runs import corpus_floors, in_turn, recent, recorded
+from lmlab.widgets.background import Background, answer_beside
 from lmlab.widgets.curves import DISTANCE, FIELDS, MOMENTS, Runs, chart, check, dots, table, tenths, upto, words
 from lmlab.widgets.kit import View, control, joined
 
@@ -19,7 +20,8 @@ DRAW_EVERY = 0.3  # seconds, while records come in
 class TrainingView(View):
     """`records`: what `pretrain` yields, or a list of recorded ones; or name -> such, for several runs in one picture;
     or (name, record) pairs. What is not a list or tuple is trained from here on, in a thread: `wait()` returns when it
-    has ended, `stop()` and the button end it after the step at hand, and so does an interrupt of the kernel.
+    has ended, `stop()` and the button end it after the step at hand, and so does an interrupt of the kernel. Without
+    records: the recorded runs of lesson 10's small model.
 
     floors: nats per token by domain and over "all" (lmlab.train.runs.floors); stages: name -> tokens at which it
     begins. runs: name -> the records so far. Keyword arguments set controls: show, texts, axis, moment.
@@ -30,16 +32,20 @@ class TrainingView(View):
 
     def __init__(
         self,
-        records: Iterable | Mapping[str, Iterable[Record]],
+        records: Iterable | Mapping[str, Iterable[Record]] | None = None,
         floors: Mapping[str, float] | None = None,
         *,
         stages: Mapping[str, int] | None = None,
         **state,
     ):
+        if records is None:
+            records = {f"{arm}, seed {seed}": run for (arm, seed), run in recorded("longer").items()}
+            floors = corpus_floors(default_tokenizer())
         self.floors, self.stages = dict(floors or {}), dict(stages or {})
         self.runs, coming = _given(records)
         self.prepare()
         super().__init__(**state)
+        answer_beside(self.comm)
         self.observe(lambda _: self.press(), "pressed")
         if coming is not None:
             self.begin(coming)
@@ -72,7 +78,7 @@ class TrainingView(View):
         return self.work is not None and self.work.running
 
     def begin(self, coming: Iterable[tuple[str, Record]]) -> None:
-        """Train: read (name, record) pairs in a thread. Runs that were here before are gone."""
+        """Train: read (name, record) pairs in a thread, in place of the runs that were here."""
         with self.lock:  # the first record waits until all is in place
             self.runs, self._begun = {}, time.monotonic()
             self.work = Background(coming, self._take, self._refresh)
@@ -115,17 +121,22 @@ class TrainingView(View):
 
     # what is drawn and said
 
+    def shown(self, state: dict) -> Runs:
+        """The runs that this state is about."""
+        return self.runs
+
     def compute(self, state: dict) -> tuple[dict, str]:
-        runs = {name: [*records] for name, records in self.runs.items()}
+        runs = {name: [*records] for name, records in self.shown(state).items()}
         if not self.running:
             check(state, runs)
         at = {name: upto(records, state["moment"]) for name, records in runs.items()}
         data = {
             "chart": chart(state, runs, self.floors, self.stages),
             "dots": [dots(at)],
-            "above": [],
-            "below": [table(at)] if runs else [],
-            "progress": self.progress(runs),
+            "tables": [table(at)] if runs else [],
+            "change": [],
+            "sizes": [],
+            "progress": self.progress(),
             "button": self.button(),
         }
         told = {name: upto(records, tenths(records)) if self.running else at[name] for name, records in runs.items()}
@@ -144,18 +155,18 @@ class TrainingView(View):
             return "Training. "
         return "Training was stopped by hand. " if self.work is not None and self.work.stopped else ""
 
-    def progress(self, runs: Runs) -> dict | None:
+    def progress(self) -> dict | None:
         """The share of the steps that is done, and in words with the time that is left."""
         if self.work is None:
             return None
-        last = [records[-1] for records in runs.values() if records]
+        last = [records[-1] for records in self.runs.values() if records]
         if not last:
             return {"share": 0, "text": "making ready"}
         share = sum(record.step for record in last) / sum(record.steps for record in last)
-        text = " and ".join(f"step {record.step:,} of {record.steps:,}" for record in last)
+        text = " and ".join(dict.fromkeys(f"step {record.step:,} of {record.steps:,}" for record in last))
         if self.running:
             left = (time.monotonic() - self._begun) * (1 / share - 1)
-            speed = recent(runs[next(iter(runs))], "tokens_per_second")
+            speed = recent(next(iter(self.runs.values())), "tokens_per_second")
             text += f", {speed:,.0f} tokens a second, about {math.ceil(left)} s left"
         return {"share": share, "text": text}
 
