@@ -178,5 +178,5 @@ def _given(records: Iterable | Mapping) -> tuple[Runs, Iterator[tuple[str, Recor
             return {name: [*run] for name, run in records.items()}, None
         return {}, in_turn({name: iter(run) for name, run in records.items()})
     if isinstance(records, Sequence):
-        return {"training": [*records]} if records else {}, None
-    return {}, (item if isinstance(item, tuple) else ("training", item) for item in records)
+        return {"the model": [*records]} if records else {}, None
+    return {}, (item if isinstance(item, tuple) else ("the model", item) for item in records)

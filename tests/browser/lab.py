@@ -128,7 +128,7 @@ class Page:
     def __init__(self, browser, address: str, notebook: str, height: int = 800, scale: float = 1, whole: bool = True):
         self.faults: list[str] = []
         self.page = browser.new_page(viewport={"width": 1280, "height": height}, device_scale_factor=scale)
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(120_000)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
         self.page.on("websocket", lambda socket: self._check(socket.url.replace("ws", "http", 1)))
