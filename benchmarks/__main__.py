@@ -1,20 +1,24 @@
 """Run every benchmark, or those named, and print a table of ratios.
 
-python -m benchmarks [decode] [training] [startup] [views] [--repeats 5] [--threads 1] [--csv table.csv]
+python -m benchmarks [decode] [speculation] [training] [startup] [views]
+                     [--repeats 5] [--threads 1] [--cpu-time] [--csv table.csv]
 """
 
 import argparse
 import csv
 import platform
+import time
 from dataclasses import astuple, fields
 
 import torch
 import transformers
 
-from benchmarks import decode, startup, training, views
+from benchmarks import decode, speculation, startup, timing, training, views
 from benchmarks.timing import Row
 
-BENCHMARKS = {"startup": startup.rows, "decode": decode.rows, "training": training.rows, "views": views.rows}
+BENCHMARKS = {
+    module.__name__.rpartition(".")[-1]: module.rows for module in (startup, decode, speculation, training, views)
+}
 
 
 def main() -> None:
@@ -22,12 +26,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], help="which; all unless named")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu-time", action="store_true", help="of this process, where others share the machine")
     parser.add_argument("--csv", help="write the table to this file too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.cpu_time:
+        timing.clock = time.process_time
+    clock = "CPU time" if arguments.cpu_time else "time"
     print(
         f"torch {torch.__version__}, transformers {transformers.__version__}, float32, {arguments.threads} thread(s), "
-        f"median of {arguments.repeats} alternating runs, {platform.processor() or platform.machine()}, "
+        f"{clock}: median of {arguments.repeats} alternating runs, {platform.processor() or platform.machine()}, "
         f"Python {platform.python_version()}\n"
     )
     print(f"{'what':44} {'lmlab':24} {'beside':28} {'ratio':>6}  goal")

@@ -2,12 +2,14 @@
 
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import transformers
 
 import lmlab
 from lmlab.model import LanguageModel
+from lmlab.paths import data_path
 
 MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 
@@ -15,17 +17,41 @@ MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"
 def pair(name: str) -> tuple[LanguageModel, transformers.PreTrainedModel]:
     """lmlab's model with random weights, and transformers' read from the checkpoint that lmlab writes of it. Without
     MTP."""
-    model = lmlab.build(replace(lmlab.config(name), mtp=())).eval()
+    model = random_model(name, mtp=False)
+    with tempfile.TemporaryDirectory() as folder:
+        lmlab.save(model, folder)
+        return model, theirs(folder)
+
+
+def shipped_pair(name: str) -> tuple[LanguageModel, transformers.PreTrainedModel]:
+    """The trained miniature, read by both from the same folder in float32; a random pair where data/ holds none."""
+    folder = shipped(name)
+    if folder is None:
+        return pair(name)
+    return lmlab.load(folder, dtype=torch.float32), theirs(folder)
+
+
+def shipped(name: str) -> Path | None:
+    try:
+        return data_path("checkpoints", name)
+    except FileNotFoundError:
+        return None
+
+
+def random_model(name: str, mtp: bool = True) -> LanguageModel:
+    config = lmlab.config(name)
+    model = lmlab.build(config if mtp else replace(config, mtp=())).eval()
     with torch.no_grad():  # larger weights than at the start of training: logits that differ
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(4)
+    return model
+
+
+def theirs(folder: str | Path) -> transformers.PreTrainedModel:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        lmlab.save(model, folder)
-        theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    return model, theirs
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def expert_paths(theirs: transformers.PreTrainedModel) -> list[str]:

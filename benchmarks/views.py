@@ -50,7 +50,7 @@ def _waits(opened: Page, mirror, pause: int, presses: int) -> list[float]:
     opened.unfold()
     view.evaluate(WATCH)
     for number in range(presses):
-        controls = [moves(spec, mirror.state) for spec in in_sight(mirror) if spec["kind"] != "many"]
+        controls = [moves(spec, mirror.state) for spec in in_sight(mirror) if spec["kind"] not in ("many", "text")]
         live = [found for keys in controls if (found := [move for move in keys if move.state != mirror.state])]
         move = rng.choice(live[number % len(live)])
         mirror.state = move.state

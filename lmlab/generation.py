@@ -1,7 +1,7 @@
-"""Writing text one token at a time: samplers that reshape the next-token probabilities, and a loop that yields each
-step.
+"""Writing text one token at a time: a loop over the model that yields each step.
 
-`generate` is a generator of Steps: printing, drawing and stopping early belong to the caller.
+`generate` is a generator of Steps: printing, drawing and stopping early belong to the caller. The samplers are in
+`lmlab.sampling`, the speculative loop in `lmlab.speculation`, and what compile=True means in `lmlab.compiling`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,70 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
+from lmlab.compiling import runner
 from lmlab.model import LanguageModel
 from lmlab.parts.cache import ModelCache
-
-
-@dataclass(frozen=True, kw_only=True)
-class Greedy:
-    """Always the most probable token."""
-
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.float().softmax(-1)
-
-    def choose(self, probabilities: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        return probabilities.argmax(-1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampler:
-    """Draws from the model's probabilities, reshaped in this order, each step on what the one before has left:
-
-    temperature  logits are divided by it: below 1 sharper, above 1 flatter
-    top_k        only the k most probable tokens stay
-    top_p        only the smallest set of most probable tokens that holds at least this much probability stays
-                 (the token that crosses the line is in it; Holtzman et al., arXiv:1904.09751)
-    min_p        only tokens with at least this share of the most probable one's probability stay (arXiv:2407.01082)
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-
-    def __post_init__(self):
-        if not self.temperature > 0:
-            raise ValueError(
-                f"temperature={self.temperature} must be above 0; for the most probable token use Greedy()"
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k} must be 1 or more")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} must lie above 0 and up to 1")
-        if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p={self.min_p} must lie from 0 to 1")
-
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(B, V) -> (B, V): what will be drawn from; each row sums to 1."""
-        logits = logits.float() / self.temperature
-        if self.top_k is not None and self.top_k < logits.shape[-1]:
-            kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(self.top_k, dim=-1).indices, True)
-            logits = logits.masked_fill(~kept, float("-inf"))
-        if self.top_p is not None:
-            ordered, order = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
-            before = ordered.cumsum(-1) - ordered  # what the tokens ahead of this one already hold
-            dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= self.top_p)
-            logits = logits.masked_fill(dropped, float("-inf"))
-        probabilities = logits.softmax(-1)
-        if self.min_p is not None:
-            floor = self.min_p * probabilities.amax(-1, keepdim=True)  # (B, 1)
-            probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
-            probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-        return probabilities
-
-    def choose(self, probabilities: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """(B, V) -> (B,)"""
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+from lmlab.sampling import Greedy, Sampler
+from lmlab.speculation import Draft, Drafter, draft, speculate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +21,9 @@ class Step:
     """One new token in each row.
 
     token (B,): the tokens written; a finished row repeats its stop token. logits (B, V): the model's own. probabilities
-    (B, V): what the sampler drew from. finished (B,): rows that have written a stop token, this one included. length:
-    tokens in the cache when the choice was made, padding included. cache_bytes: bytes allocated for the cache.
+    (B, V): the same after the sampler. finished (B,): rows that have written a stop token, this one included. length:
+    tokens in the text that the choice was made from, padding included. cache_bytes: bytes allocated for the cache.
+    draft: in speculative decoding, the proposal that stood in this place; None where there was none.
     """
 
     token: torch.Tensor
@@ -90,6 +32,11 @@ class Step:
     finished: torch.Tensor
     length: int
     cache_bytes: int
+    draft: Draft | None = None
+
+
+# token (B,), the model's logits (B, V), what the sampler made of them (B, V), and the draft that stood there
+Choice = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Draft | None]
 
 
 def generate(
@@ -97,51 +44,103 @@ def generate(
     prompts: torch.Tensor | Sequence[Sequence[int]] | Sequence[int],
     *,
     max_new_tokens: int,
-    sampler: Greedy | Sampler = Greedy(),
+    sampler: Greedy | Sampler = Greedy(),  # noqa: B008 (it never changes)
     lengths: torch.Tensor | None = None,
     stop_tokens: Iterable[int] = (),
     prefill_chunk: int | None = None,
     generator: torch.Generator | None = None,
+    compile: bool = False,
+    speculative: bool = False,
 ) -> Iterator[Step]:
     """Read the prompts, then write up to `max_new_tokens` tokens a row, one Step each; ends when every row has stopped.
 
     prompts: token ids (B, T), or (T,) for one row, or a list of lists of unequal lengths; or ids padded at the left,
     with `lengths` (B,). `prefill_chunk` reads the prompt in pieces of that many tokens, which bounds the memory of
-    attention. `generator` makes the draws reproducible. ValueError for an empty prompt or a token outside the
-    vocabulary.
+    attention. `generator` makes the draws reproducible.
+
+    compile: what follows the prompt runs as one compiled graph. The second token waits for the compiler, 20 to 50 s,
+    under a progress line; later texts of this model and batch size do not, up to the same length rounded up to a power
+    of two (64 at least), which is the cache's capacity. The same tokens come out, but for ties in the last bit. Do not
+    change the model while a text is being written: it is looked at when a generation begins.
+
+    speculative: the model's multi-token-prediction module drafts every second token, the model verifies; one row only.
+    The text has the same distribution as without, and for Greedy() the same tokens, again but for ties.
+
+    ValueError for an empty prompt or a token outside the vocabulary; for `speculative` without such a module or with
+    several rows; for `compile` with hooks on the model.
     """
     device = model.embed_tokens.weight.device
     ids, lengths = _as_batch(prompts, lengths, device)
     _check(ids, model.config.vocab_size, max_new_tokens, prefill_chunk)
-    return _steps(model, ids, lengths, max_new_tokens, sampler, tuple(stop_tokens), prefill_chunk, generator)
-
-
-def _steps(model, ids, lengths, max_new_tokens, sampler, stop_tokens, prefill_chunk, generator) -> Iterator[Step]:
+    if speculative:
+        _check_speculative(model, ids)
+        ids, lengths = ids if lengths is None else ids[:, -int(lengths) :], None
     rows, length = ids.shape
-    cache = model.make_cache(rows, length + max_new_tokens - 1)
+    capacity = length + max_new_tokens - (not speculative)  # a draft may stand after the last token
+    if compile:
+        capacity = max(64, 1 << (capacity - 1).bit_length())
+    cache = model.make_cache(rows, capacity, slack=int(speculative))
     if lengths is not None:
         cache.padding = length - lengths
-    for chunk in ids.split(prefill_chunk or length, dim=1):
-        logits = read(model, chunk, cache)  # (B, V)
-    stops = torch.tensor(stop_tokens, dtype=torch.long, device=ids.device)
-    finished = torch.zeros(rows, dtype=torch.bool, device=ids.device)
-    token = ids[:, -1]
-    for step in range(max_new_tokens):
-        probabilities = sampler.probabilities(logits)  # (B, V)
-        token = torch.where(finished, token, sampler.choose(probabilities, generator))  # (B,)
-        if stop_tokens:
-            finished = finished | torch.isin(token, stops)
+    chunks, cache_bytes = ids.split(prefill_chunk or length, dim=1), cache.nbytes
+    read_next = runner(states, model, compile, rows, capacity, lengths is None, speculative)
+    if speculative:
+        drafter = Drafter(model, capacity, compile)
+        cache_bytes += drafter.cache.nbytes
+        choices = _speculating(model, chunks, cache, drafter, read_next, sampler, generator)
+    else:
+        choices = _one_by_one(model, chunks, cache, read_next, sampler, generator)
+    return _steps(choices, length, max_new_tokens, torch.tensor(list(stop_tokens), device=device), cache_bytes)
+
+
+def _steps(
+    choices: Iterator[Choice], length: int, max_new_tokens: int, stops: torch.Tensor, cache_bytes: int
+) -> Iterator[Step]:
+    last = finished = None
+    for number, (token, logits, probabilities, proposal) in zip(range(max_new_tokens), choices, strict=False):
+        if finished is None:
+            finished = torch.zeros_like(token, dtype=torch.bool)  # (B,)
+        elif stops.numel():
+            token = torch.where(finished, last, token)  # (B,)
+        if stops.numel():
+            last, finished = token, finished | torch.isin(token, stops)  # (B,)
         yield Step(
             token=token,
             logits=logits,
             probabilities=probabilities,
             finished=finished,
-            length=length + step,
-            cache_bytes=cache.nbytes,
+            length=length + number,
+            cache_bytes=cache_bytes,
+            draft=proposal,
         )
-        if step + 1 == max_new_tokens or bool(finished.all()):
+        if stops.numel() and bool(finished.all()):
             return
-        logits = read(model, token[:, None], cache)
+
+
+def _one_by_one(model, chunks, cache, read_next, sampler, generator) -> Iterator[Choice]:
+    for chunk in chunks:
+        logits = read(model, chunk, cache)  # (B, V)
+    while True:
+        probabilities = sampler.probabilities(logits)  # (B, V)
+        token = sampler.choose(probabilities, generator)  # (B,)
+        yield token, logits, probabilities, None
+        _, logits = read_next(token[:, None], cache)  # (B, 1, V)
+        logits = logits[:, -1].clone()  # (B, V), an ordinary tensor again, which the caller may change
+
+
+def _speculating(model, chunks, cache, drafter, read_next, sampler, generator) -> Iterator[Choice]:
+    with torch.inference_mode():
+        hidden = torch.cat([model.hidden(chunk, cache) for chunk in chunks], dim=1)  # (1, T, C)
+        if hidden.shape[1] > 1:
+            draft(model, hidden[:, :-1], torch.cat(chunks, dim=1)[:, 1:], drafter.cache)
+        logits = model.lm_head(hidden[:, -1])  # (1, V)
+    yield from speculate(drafter, read_next, cache, hidden[:, -1:], logits.clone(), sampler, generator)
+
+
+def states(model: LanguageModel, ids: torch.Tensor, cache: ModelCache) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids (B, T) -> the states (B, T, C) after the final norm, and the logits (B, T, V)."""
+    hidden = model.hidden(ids, cache)  # (B, T, C)
+    return hidden, model.lm_head(hidden)
 
 
 def read(model: LanguageModel, ids: torch.Tensor, cache: ModelCache) -> torch.Tensor:
@@ -149,6 +148,16 @@ def read(model: LanguageModel, ids: torch.Tensor, cache: ModelCache) -> torch.Te
     with torch.inference_mode():
         logits = model.lm_head(model.hidden(ids, cache)[:, -1])
     return logits.clone()  # an ordinary tensor again, which the caller may change
+
+
+def _check_speculative(model: LanguageModel, ids: torch.Tensor) -> None:
+    if not model.mtp:
+        raise ValueError(
+            "speculative=True needs a multi-token-prediction module, and this model has none (mini-deepseek-v3 and "
+            "deepseek-v3 have one): speculative=False writes with the model alone"
+        )
+    if len(ids) > 1:
+        raise ValueError(f"speculative=True writes one row, and {len(ids)} were given: generate each by itself")
 
 
 def _as_batch(prompts, lengths, device) -> tuple[torch.Tensor, torch.Tensor | None]:

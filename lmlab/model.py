@@ -88,7 +88,7 @@ class LanguageModel(nn.Module):
             _check_cache(cache, ids, lengths)
         if padding is not None:
             cache.padding = padding
-        return Timeline(cache.length + columns, cache.padding)
+        return Timeline(cache.length + columns, cache.padding, begun=lengths is None and cache.begun)
 
     def make_cache(self, batch_size: int, max_length: int, slack: int = 0) -> ModelCache:
         """Room for `max_length` tokens in each of `batch_size` rows. Window layers keep a window; `slack` more places

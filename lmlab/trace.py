@@ -56,6 +56,8 @@ class Trace:
             block.self_attn.core = block.self_attn.core.explicit()
             self._on(block.self_attn.core, "attention", layer, _attention_record)
             self._on(block, "residual", layer, lambda inputs, output: (inputs[0].detach(), output.detach()))
+            for part, kind in ((block.self_attn, "attention's addition"), (block.mlp, "MLP's addition")):
+                self._on(part, kind, layer, lambda inputs, output: output.detach())
             if isinstance(block.mlp, MoE):
                 detached = lambda inputs, output: Routing(*(t.detach() for t in output))  # noqa: E731
                 self._on(block.mlp.router, "routing", layer, detached)
@@ -87,6 +89,12 @@ class Trace:
         passes = [self._get("residual", layer, step) for layer in range(len(self.model.layers))]
         return torch.stack([passes[0][0], *(output for _, output in passes)])
 
+    def additions(self, step: int = -1) -> torch.Tensor:
+        """What attention and MLP of each layer added to the stream, in this order: (L, 2, B, T, C)."""
+        kinds = "attention's addition", "MLP's addition"
+        layers = range(len(self.model.layers))
+        return torch.stack([torch.stack([self._get(kind, layer, step) for kind in kinds]) for layer in layers])
+
     def _get(self, kind: str, layer: int, step: int) -> Any:
         found = sorted(i for k, i in self._records if k == kind)
         if (kind, layer) not in self._records:
@@ -103,8 +111,8 @@ def _attention_record(inputs: tuple, output: tuple) -> AttentionRecord:
     has_sinks = isinstance(q, torch.Tensor) and bool(rest) and rest[0] is not None
     return AttentionRecord(
         q=q.detach() if isinstance(q, torch.Tensor) else tuple(version.detach() for version in q),
-        k=k.detach(),
-        v=v.detach(),
+        k=k.detach().clone(),  # perhaps a view of a cache, which writes on
+        v=v.detach().clone(),
         weights=weights,
         sink=1 - weights.sum(-1) if has_sinks else None,
     )

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks import decode, startup, training, views
+from benchmarks import decode, speculation, startup, training, views
 from tests.browser.lab import VIEWS, chromium
 
 
@@ -16,6 +16,14 @@ def check(rows, expected: list[str]) -> None:
 def test_decode():
     rows = decode.rows(repeats=1, new=4, names=("mini-deepseek-v3",), compiled=False)
     check(rows, ["decode mini-deepseek-v3, eager"])
+
+
+def test_speculation():
+    rows = speculation.rows(repeats=1, texts=2, new=6, compiled=False)
+    what = ["drafts kept, greedy", "drafts kept, temperature 1"]
+    what += ["speculative, eager, greedy", "speculative, eager, temperature 1"]
+    assert [row.what for row in rows] == what
+    assert all(row.lmlab and row.goal for row in rows) and all(row.ratio > 0 for row in rows[2:])
 
 
 def test_training():

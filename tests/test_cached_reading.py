@@ -96,10 +96,15 @@ def test_padding_reaches_no_expert(model, padded):
         for router in routers
     ]
     model(ids, lengths=lengths)
-    for hook in hooks:
-        hook.remove()
     used = [block for block in model.config.blocks if hasattr(block.mlp, "router")]
     assert counts == [int(lengths.sum())] * len(used)
+    counts.clear()
+    cache = model.make_cache(3, LENGTH)
+    cache.padding = LENGTH - lengths
+    read(model, ids, [20, 1, 11, 29, 1, 8], cache)
+    assert sum(counts) == int(lengths.sum()) * len(used)
+    for hook in hooks:
+        hook.remove()
 
 
 @torch.no_grad()

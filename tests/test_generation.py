@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import lmlab
-from lmlab.generation import Greedy, Sampler
+from lmlab.sampling import Greedy, Sampler
 
 MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 

@@ -11,7 +11,7 @@ from tests.repository import imports, modules
 
 # each layer may import those before it; a layer is a module or a folder directly in lmlab/
 ORDER = """paths parts formats text facts files configuration model families checkpoints trace interventions measure
-    generation train figures widgets course""".split()
+    sampling compiling speculation generation generation_session train figures widgets course""".split()
 ALONE = {  # these see less than what stands before them
     "paths": set(),
     "parts": set(),

@@ -78,6 +78,16 @@ def test_generation_is_recorded_step_by_step(model):
         trace.attention(0, step=4)
 
 
+@torch.no_grad()
+def test_a_record_stays_as_it_was_while_the_cache_writes_on(model):
+    kept = []
+    with lmlab.Trace(model) as trace:
+        for _ in lmlab.generate(model, IDS[:1, :30], max_new_tokens=6):  # past the window of 32
+            kept.append([trace.attention(layer).k.clone() for layer in range(4)])
+    for step, keys in enumerate(kept):
+        assert all(torch.equal(trace.attention(layer, step).k, keys[layer]) for layer in range(4))
+
+
 def test_mtp_blocks_follow_the_layers():
     model = lmlab.build(lmlab.config("mini-deepseek-v3"))
     with lmlab.Trace(model) as trace:

@@ -6,8 +6,10 @@ from importlib import import_module
 from lmlab.course.exercises import Exercise, Prediction
 
 LESSONS = {  # lesson -> modules in lmlab.course
+    "01": ("residual", "residual_further"),
     "03": ("rope", "rope_further"),
     "05": ("mla", "mla_further"),
+    "09": ("generation", "generation_further"),
     "10": ("pretraining", "pretraining_further"),
 }
 

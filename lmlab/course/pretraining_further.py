@@ -192,7 +192,7 @@ def _learns(function, arguments: tuple) -> str:
             "(load * share)": "(load * load)"
         },
         "with P P in place of f P": {"(load * share)": "(share * share)"},
-        "too small by a factor of E: f lacks the number of experts, or the mean over them stands where the sum should": {
+        "too small by a factor of E: f lacks the number of experts, or a mean stands where the sum should": {
             " * experts / indices": " / indices"
         },
         "when f is counted per token, not per choice: each token makes several": {" / indices.shape[2]": ""},

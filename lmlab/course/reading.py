@@ -28,6 +28,7 @@ def code(source: str) -> str:
 
 def where(thing: Callable) -> str:
     """File and lines: lmlab/parts/mla.py, lines 60 to 71."""
+    thing = inspect.unwrap(thing)  # a decorator's file is not where it is written
     path = Path(inspect.getsourcefile(thing)).resolve()
     lines, first = inspect.getsourcelines(thing)
     name = path.relative_to(PACKAGE.parent).as_posix() if path.is_relative_to(PACKAGE) else path.name

@@ -65,10 +65,10 @@ def pale(colour: str) -> tuple[float, float, float]:
     return tuple((part + 2) / 3 for part in to_rgb(colour))
 
 
-def takeaway(axes: Axes, text: str) -> None:
-    """The one sentence that the figure says, below its axis."""
+def takeaway(axes: Axes, text: str, below: int = 52) -> None:
+    """The one sentence that the figure says, so many points below its axis."""
     axes.annotate(
-        text, (0, 0), xytext=(0, -52), xycoords="axes fraction", textcoords="offset points", va="top", color=INK
+        text, (0, 0), xytext=(0, -below), xycoords="axes fraction", textcoords="offset points", va="top", color=INK
     )
 
 

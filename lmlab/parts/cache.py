@@ -19,23 +19,29 @@ class FullCache:
 
     def key_columns(self, columns: torch.Tensor) -> torch.Tensor:
         """The columns of what `update` will return for a chunk that stands in `columns` (T,). (S,)"""
-        return torch.arange(self._end(columns.numel()), device=self.length.device)
+        return torch.arange(self.filled(columns.numel()) or self.capacity, device=self.length.device)
 
     def update(self, *chunk: torch.Tensor) -> list[torch.Tensor]:
         """chunk: (..., T, width) for each buffer -> each buffer up to the chunk's end (..., S, width)."""
         count = chunk[0].shape[-2]
-        end = self._end(count)
-        places = self.length + torch.arange(count, device=self.length.device)  # (T,)
+        end = self.filled(count)
         for buffer, new in zip(self.buffers, chunk, strict=True):
-            buffer.index_copy_(-2, places, new)
+            buffer.index_copy_(-2, self.next_columns(count), new)
         self.length += count
         return [buffer[..., :end, :] for buffer in self.buffers]
 
-    def _end(self, count: int) -> int:
-        # eager: read only what is filled; compiled: shapes must not change, so read all
+    def next_columns(self, count: int) -> torch.Tensor:
+        """Where the next `count` tokens belong. (T,)"""
+        if count == 1:
+            return self.length.view(1)  # no arithmetic for the one token of a decoding step
+        return self.length + torch.arange(count, device=self.length.device)
+
+    def filled(self, count: int) -> int | None:
+        """How many places hold something once `count` more tokens are written. None where that is not known beforehand
+        and all are read: in a compiled step, whose shapes must not change, and on the meta device."""
         if torch.compiler.is_compiling() or self.length.is_meta:
-            return self.capacity
-        return int(self.length) + count
+            return None
+        return min(int(self.length) + count, self.capacity)
 
     @property
     def kind(self) -> tuple:
@@ -75,8 +81,8 @@ class WindowCache(FullCache):
     """A ring of `window` places for keys and values: the token of column c stands in place c % capacity.
 
     A chunk attends over the old ring and itself, and is written afterwards (writing first would overwrite keys that its
-    early queries still see). `slack` more places let the last `slack` tokens be trimmed again: without them, the keys
-    that they displaced are gone.
+    early queries still see). A single token is written first: the key that it displaces has left its window. `slack`
+    more places let the last `slack` tokens be trimmed again: without them, the keys that they displaced are gone.
     """
 
     def __init__(self, batch_size, num_key_value_heads, window, head_dim, dtype, device, slack: int = 0):
@@ -84,24 +90,34 @@ class WindowCache(FullCache):
         self.slack = slack
         self.furthest = torch.zeros_like(self.length)  # columns ever written since the last reset
 
-    def ring_columns(self) -> torch.Tensor:
-        """The newest column that each place can hold; below 0 where it is still empty. (capacity,)"""
-        last = self.length - 1
+    def ring_columns(self, last: torch.Tensor) -> torch.Tensor:
+        """The newest column up to `last` that each place can hold; below 0 where it is still empty. (capacity,)"""
         return last - (last - torch.arange(self.capacity, device=self.length.device)) % self.capacity
 
     def key_columns(self, columns: torch.Tensor) -> torch.Tensor:
-        return torch.cat((self.ring_columns(), columns))  # (capacity + T,)
+        if columns.numel() == 1:
+            return self.ring_columns(columns)[: self.filled(1)]  # (up to capacity,)
+        return torch.cat((self.ring_columns(self.length - 1), columns))  # (capacity + T,)
 
     def update(self, *chunk: torch.Tensor) -> list[torch.Tensor]:
+        """As above; of a single token the answer is the ring itself, which moves on with the next."""
         count = chunk[0].shape[-2]
+        if count == 1:
+            end = self.filled(1)
+            self._write(chunk)
+            return [ring[..., :end, :] for ring in self.buffers]
         seen = [torch.cat((ring, new), dim=-2) for ring, new in zip(self.buffers, chunk, strict=True)]
+        self._write(chunk)
+        return seen
+
+    def _write(self, chunk: tuple[torch.Tensor, ...]) -> None:
+        count = chunk[0].shape[-2]
         kept = min(count, self.capacity)  # of a longer chunk, only the end stays
-        places = (self.length + torch.arange(count - kept, count, device=self.length.device)) % self.capacity
+        places = self.next_columns(count)[count - kept :] % self.capacity
         for ring, new in zip(self.buffers, chunk, strict=True):
             ring.index_copy_(-2, places, new[..., count - kept :, :])
         self.length += count
-        self.furthest.copy_(torch.maximum(self.furthest, self.length))
-        return seen
+        torch.maximum(self.furthest, self.length, out=self.furthest)
 
     def check_trim(self, n: int) -> None:
         lost = int(self.furthest - self.length) + n
@@ -132,6 +148,14 @@ class ModelCache:
     def length(self) -> torch.Tensor:
         """Columns written so far, the padding included: a 0-dimensional tensor."""
         return self.layers[0].length
+
+    @property
+    def begun(self) -> bool:
+        """Whether every row has begun, so that what follows holds no padding. A compiled step, which cannot ask, must
+        come after the padding."""
+        if self.padding is None or torch.compiler.is_compiling():
+            return True
+        return not self.padding.is_meta and bool((self.padding <= self.length).all())
 
     @property
     def nbytes(self) -> int:

@@ -1,6 +1,6 @@
 """The attention core: softmax(q k^T * scale) v, with an optional learned sink. Two classes of one signature.
 
-q (B, H, T, D), k (B, K, S, D), v (B, K, S, D'), mask (1 or B, 1, T, S) bool, sinks (H,) or None
+q (B, H, T, D), k (B, K, S, D), v (B, K, S, D'), mask (1 or B, 1, T, S) bool or None for all seen, sinks (H,) or None
 -> out (B, H, T, D'), weights (B, H, T, S) or None
 
 Query head h reads key/value head h // (H / K). `ExplicitAttention` is the definition and returns the weights;
@@ -22,15 +22,17 @@ def attention(q, k, v, mask, sinks, scale: float) -> tuple[torch.Tensor, torch.T
     # the query heads of one key/value head stand one below the other: one product, and no copies of its keys; the
     # scale comes first, so that half precision does not overflow
     q = (q * scale).reshape(batch, k.shape[1], group * length, width)  # (B, K, H/K T, D)
-    scores = (q @ k.transpose(-1, -2)).unflatten(2, (group, length))  # (B, K, H/K, T, S)
-    # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
-    scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min).float()
+    scores = (q @ k.transpose(-1, -2)).view(batch, heads, length, -1)  # (B, H, T, S)
+    if mask is not None:  # the lowest finite number, not -inf: a row of padding sees nothing, and must not become NaN
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     if sinks is not None:
-        sink = sinks.float().reshape(1, k.shape[1], -1, 1, 1).expand(batch, -1, -1, length, 1)  # (B, K, H/K, T, 1)
-        scores = torch.cat((scores, sink), dim=-1)  # (B, K, H/K, T, S + 1)
-    weights = scores.softmax(dim=-1).to(v.dtype)[..., : k.shape[2]]  # (B, K, H/K, T, S)
-    out = (weights.flatten(2, 3) @ v).unflatten(2, (group, length))  # (B, K, H/K, T, D')
-    return out.flatten(1, 2), weights.flatten(1, 2)  # (B, H, T, D'), (B, H, T, S)
+        sink = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(batch, -1, length, 1)  # (B, H, T, 1)
+        scores = torch.cat((scores, sink), dim=-1)  # (B, H, T, S + 1)
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)  # (B, H, T, S or S + 1)
+    if sinks is not None:
+        weights = weights[..., :-1]  # (B, H, T, S)
+    out = weights.reshape(batch, k.shape[1], group * length, -1) @ v  # (B, K, H/K T, D')
+    return out.view(batch, heads, length, -1), weights  # (B, H, T, D'), (B, H, T, S)
 
 
 class ExplicitAttention(nn.Module):
@@ -51,11 +53,18 @@ class FusedAttention(nn.Module):
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
-        if q.shape[-2] == 1:  # one query: the kernel would copy the keys of MLA's one head for every query head
-            return attention(q, k, v, mask, sinks, self.scale)[0], None
-        if sinks is None:
-            return self.kernel(q, k, v, mask), None
-        return self.with_sinks(q, k, v, mask, sinks), None
+        if sinks is not None and q.shape[-2] > 1:
+            return self.with_sinks(q, k, v, mask, sinks), None
+        if sinks is not None or (q.shape[-2] == 1 and v.shape[-1] < k.shape[-1]):
+            return attention(q, k, v, mask, sinks, self.scale)[0], None  # copies nothing, for one query the fastest
+        if q.shape[-2] == 1:
+            return self.one_query(q, k, v, mask), None
+        return self.kernel(q, k, v, mask), None
+
+    def one_query(self, q, k, v, mask):
+        """The query heads of one key/value head as so many queries of it: the kernel repeats no keys."""
+        grouped = q.reshape(q.shape[0], k.shape[1], -1, q.shape[-1])  # (B, K, H/K, D)
+        return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=self.scale).view_as(q)
 
     def kernel(self, q, k, v, mask):
         """PyTorch's; the fast one on a CPU wants values as wide as keys."""
@@ -68,7 +77,7 @@ class FusedAttention(nn.Module):
         return out[..., :width]  # (B, H, T, D')
 
     def products(self, q, k, v, mask):
-        """Training in bf16 on a CPU: matrix products are fast there, and the kernel's way back is three times slower."""
+        """Training in bf16 on a CPU: the kernel's way back takes three times as long as these products."""
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # (B, H, S, ...)
         hidden = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, torch.finfo(torch.bfloat16).min)

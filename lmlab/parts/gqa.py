@@ -88,7 +88,7 @@ class GroupedQueryAttention(nn.Module):
         v = self.heads(self.v_proj(x))  # (B, K, T, D)
         cos, sin = timeline.angles(self.rope)
         q, k = self.rope.rotate(q, cos, sin), self.rope.rotate(k, cos, sin)
-        mask = timeline.mask(cache, self.config.sliding_window)  # (1 or B, 1, T, S)
+        mask = timeline.needed_mask(cache, self.config.sliding_window)  # (1 or B, 1, T, S)
         if cache is not None:
             k, v = cache.update(k, v)  # (B, K, S, D)
         out, _ = self.core(q, k, v, mask, self.sinks)  # (B, H, T, D)

@@ -42,15 +42,19 @@ class Timeline:
     """Where the T tokens of one forward pass stand, shared by all layers.
 
     columns (T,): places on the batch's timeline. padding (B,) or None: how many columns at the left of each row are
-    empty. documents (B, T) or None: which of several documents packed into one row each token belongs to (while
-    training, without a cache). Layers of one kind ask for the same angles and the same mask: `once` computes each a
-    single time a pass.
+    empty. begun: whether all these columns come after it, in every row. documents (B, T) or None: which of several
+    documents packed into one row each token belongs to (while training, without a cache). Layers of one kind ask for
+    the same angles and the same mask: `once` computes each a single time a pass.
     """
 
     def __init__(
-        self, columns: torch.Tensor, padding: torch.Tensor | None = None, documents: torch.Tensor | None = None
+        self,
+        columns: torch.Tensor,
+        padding: torch.Tensor | None = None,
+        begun: bool = False,
+        documents: torch.Tensor | None = None,
     ):
-        self.columns, self.padding, self.documents = columns, padding, documents
+        self.columns, self.padding, self.begun, self.documents = columns, padding, begun, documents
         self._made: dict[Hashable, object] = {}
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
@@ -71,7 +75,7 @@ class Timeline:
     @property
     def token_mask(self) -> torch.Tensor | None:
         """(B, T), False at padding; None where there is none."""
-        if self.padding is None:
+        if self.padding is None or self.begun:
             return None
         return self.once("tokens", lambda: self.columns >= self.padding[:, None])
 
@@ -89,11 +93,18 @@ class Timeline:
 
         return self.once(("mask", kind, window), make)
 
+    def needed_mask(self, cache=None, window: int | None = None) -> torch.Tensor | None:
+        """The mask, or None where it would hide nothing: from one token, which comes after all that a cache holds."""
+        keys = 1 if cache is None else cache.filled(1)  # None in a compiled step, which reads empty places too
+        one = self.columns.numel() == 1 and self.padding is None and keys is not None
+        return None if one and (window is None or keys <= window) else self.mask(cache, window)
+
     def key_columns(self, cache=None) -> torch.Tensor:
         """The columns of the keys that the cache will return, this pass's included. (S,)"""
         return self.columns if cache is None else cache.key_columns(self.columns)
 
 
-def timeline_of(x: torch.Tensor) -> Timeline:
-    """x (B, T, ...) -> the timeline of a pass that starts at column 0, without padding."""
-    return Timeline(torch.arange(x.shape[1], device=x.device))
+def timeline_of(x: torch.Tensor, cache=None) -> Timeline:
+    """x (B, T, ...) -> the timeline of a pass without padding that starts at column 0, or after what `cache` holds."""
+    columns = torch.arange(x.shape[1], device=x.device)  # (T,)
+    return Timeline(columns if cache is None else cache.length + columns)

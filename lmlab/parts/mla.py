@@ -110,7 +110,7 @@ class MultiHeadLatentAttention(nn.Module):
         cos, sin = timeline.angles(self.rope)
         q_nope, q_rope = self.queries(x, cos, sin)
         latents = self.latents(x, cos, sin)  # (B, 1, T, R + rope)
-        mask = timeline.mask(cache)  # (1 or B, 1, T, S)
+        mask = timeline.needed_mask(cache)  # (1 or B, 1, T, S)
         if cache is not None:
             (latents,) = cache.update(latents)  # (B, 1, S, R + rope)
         # a short chunk on a long cache would expand the whole cache for few queries

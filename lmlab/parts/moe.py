@@ -66,18 +66,21 @@ class Experts(nn.Module):
 
     def looped(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """One chosen expert after another: reads their weights where they lie."""
-        outs = [self.expert(e, row) for row, chosen in zip(x, indices.tolist(), strict=True) for e in chosen]
-        if not outs:
+        if not len(x):
             return torch.zeros_like(x)
-        outs = torch.stack(outs).unflatten(0, indices.shape)  # (N, A, C)
-        return (outs * weights.unsqueeze(-1)).sum(1)  # (N, C)
+        pairs = [(row, e) for row, chosen in zip(x.split(1), indices.tolist(), strict=True) for e in chosen]
+        gate_up = torch.cat([self.gate_and_up(e, row) for row, e in pairs])  # (N*A, 2I)
+        hidden = self.config.activation(*gate_up.chunk(2, dim=-1))  # (N*A, I)
+        outs = torch.cat([self.down(e, row) for row, (_, e) in zip(hidden.split(1), pairs, strict=True)])  # (N*A, C)
+        return (outs.unflatten(0, indices.shape) * weights.unsqueeze(-1)).sum(1)  # (N, C)
 
-    def expert(self, e: int, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) -> (..., C)"""
-        biased = self.gate_up_proj_bias is not None
-        gate_up = F.linear(x, self.gate_up_proj[e], self.gate_up_proj_bias[e] if biased else None)  # (..., 2I)
-        hidden = self.config.activation(*gate_up.chunk(2, dim=-1))  # (..., I)
-        return F.linear(hidden, self.down_proj[e], self.down_proj_bias[e] if biased else None)
+    def gate_and_up(self, e: int, x: torch.Tensor) -> torch.Tensor:
+        bias = self.gate_up_proj_bias
+        return F.linear(x, self.gate_up_proj[e], None if bias is None else bias[e])  # (..., 2I)
+
+    def down(self, e: int, x: torch.Tensor) -> torch.Tensor:
+        bias = self.down_proj_bias
+        return F.linear(x, self.down_proj[e], None if bias is None else bias[e])  # (..., C)
 
     def gathered(self, x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Copy out the weights of the chosen experts: no shape depends on the choice, so a compiled step takes it

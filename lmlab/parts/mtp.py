@@ -36,10 +36,15 @@ class MultiTokenPrediction(nn.Module):
         """The state (B, T, C) that a further module would read in its turn."""
         embed_tokens, _ = self.shared
         both = torch.cat((self.enorm(embed_tokens(ids)), self.hnorm(hidden)), dim=-1)  # (B, T, 2 C)
-        return self.norm(self.block(self.eh_proj(both), timeline or timeline_of(ids), cache))  # (B, T, C)
+        return self.norm(self.block(self.eh_proj(both), timeline or timeline_of(ids, cache), cache))  # (B, T, C)
 
     def forward(
         self, hidden: torch.Tensor, ids: torch.Tensor, timeline: Timeline | None = None, cache=None
     ) -> torch.Tensor:
         _, lm_head = self.shared
         return lm_head(self.hidden(hidden, ids, timeline, cache))  # (B, T, V)
+
+    def make_cache(self, batch_size: int, max_length: int, slack: int = 0):
+        """Its own, of one layer; the arguments are those of the model's `make_cache`."""
+        weight = self.eh_proj.weight
+        return self.block.self_attn.make_cache(batch_size, max_length, weight.dtype, weight.device, slack)

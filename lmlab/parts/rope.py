@@ -180,16 +180,16 @@ class RoPE(nn.Module):
     def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = positions[:, None, :, None] * self.inv_freq  # (B, 1, T, D/2)
         # both dimensions of a pair turn by its angle
-        interleaved = self.config.interleaved
-        angles = (
-            angles.repeat_interleave(2, dim=-1) if interleaved else torch.cat((angles, angles), dim=-1)
-        )  # (B, 1, T, D)
-        factor = self.config.cos_sin_factor
-        return angles.cos() * factor, angles.sin() * factor
+        if self.config.interleaved:
+            angles = torch.stack((angles, angles), dim=-1).flatten(-2)  # (B, 1, T, D)
+        else:
+            angles = torch.cat((angles, angles), dim=-1)  # (B, 1, T, D)
+        cos, sin, factor = angles.cos(), angles.sin(), self.config.cos_sin_factor
+        return (cos, sin) if factor == 1 else (cos * factor, sin * factor)
 
     def rotate(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """x (B, heads, T, D) -> the same, each pair turned by its angle: x cos + (x after a quarter turn) sin."""
-        return x * cos.to(x.dtype) + self.quarter_turn(x) * sin.to(x.dtype)
+        return torch.addcmul(x * cos.to(x.dtype), self.quarter_turn(x), sin.to(x.dtype))
 
     def quarter_turn(self, x: torch.Tensor) -> torch.Tensor:
         """Each pair (a, b) -> (-b, a). (..., D) -> (..., D)"""

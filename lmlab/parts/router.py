@@ -51,7 +51,9 @@ class Router(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.num_experts, hidden_size))
 
     def forward(self, x: torch.Tensor) -> Routing:
-        logits = self.logits(x) / self.config.temperature  # (N, E)
+        logits = self.logits(x)  # (N, E)
+        if self.config.temperature != 1:
+            logits = logits / self.config.temperature
         scores = self.scores(logits)  # (N, E)
         indices = self.eligible(logits, scores).topk(self.config.num_experts_per_tok, dim=-1).indices  # (N, A)
         return Routing(logits, scores, self.weigh(logits, scores, indices), indices)
@@ -130,9 +132,9 @@ def check_groups(config: "SigmoidGroupRouterConfig | SoftmaxGroupRouterConfig") 
 def keep_best_groups(scores: torch.Tensor, group_scores: torch.Tensor, topk_group: int, fill: float) -> torch.Tensor:
     """scores (N, E), group_scores (N, G) -> scores with the experts outside the best groups set to `fill`."""
     best = group_scores.topk(topk_group, dim=-1).indices  # (N, topk_group)
-    kept = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, best, True)  # (N, G)
-    kept = kept.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)  # (N, E)
-    return scores.masked_fill(~kept, fill)
+    dropped = torch.ones_like(group_scores, dtype=torch.bool).scatter(1, best, False)  # (N, G)
+    groups = scores.unflatten(-1, (group_scores.shape[-1], -1))  # (N, G, E/G)
+    return groups.masked_fill(dropped.unsqueeze(-1), fill).flatten(1)  # (N, E)
 
 
 class _Float32Router(Router):

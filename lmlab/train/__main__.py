@@ -1,5 +1,7 @@
-"""Train a miniature on the corpus: python -m lmlab.train mini-qwen3 --tokens 20M
+"""Train a miniature on the corpus: python -m lmlab.train mini-qwen3 --tokens 20M --bf16
 
+On a text of one's own: python -m lmlab.train mini-qwen3 --mixture my_book.txt --out my_run
+In stages: --mixture "general:0.6 reasoning:0.3 long:0.1"
 Under torchrun it uses all its processes: torchrun --nproc-per-node 2 -m lmlab.train mini-qwen3
 """
 
@@ -22,7 +24,7 @@ from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer, train
 from lmlab.train.optimizers import init_for_training
 from lmlab.train.pretraining import pretrain
-from lmlab.train.recipe import Recipe
+from lmlab.train.recipe import RECIPE, Recipe, is_own_text
 
 
 def number(text: str) -> int:
@@ -54,6 +56,14 @@ def corpus_tokenizer() -> Tokenizer:
     return train(document.text for document in islice(documents("general", seed=0), 20_000))
 
 
+def tokenizer_for(recipe: Recipe) -> Tokenizer:
+    """The corpus's, or one trained on the reader's own text. It may have fewer tokens than the model has rows."""
+    if not is_own_text(recipe.mixture):
+        return corpus_tokenizer()
+    with open(recipe.mixture, encoding="utf-8") as lines:
+        return train(lines)
+
+
 def main() -> None:
     given = vars(arguments())
     name, shard, out = given.pop("name"), given.pop("shard"), given.pop("out")
@@ -64,7 +74,7 @@ def main() -> None:
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     first = not dist.is_initialized() or dist.get_rank() == 0
-    model, tokenizer = build(config(name)), corpus_tokenizer()
+    model, tokenizer = build(config(name)), tokenizer_for(recipe)
     init_for_training(model, torch.Generator().manual_seed(recipe.seed))
     records = pretrain(model, tokenizer, recipe, folder=None if shard else folder, shard=shard, **every)
     bar = tqdm(records, total=recipe.steps, disable=not first)
@@ -77,6 +87,7 @@ def main() -> None:
     if first and not shard:
         save(model.to(torch.bfloat16), folder / "checkpoint")
         tokenizer.save(folder / "checkpoint")
+        (folder / "checkpoint" / RECIPE).write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
     if dist.is_initialized():
         dist.destroy_process_group()
 

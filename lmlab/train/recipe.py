@@ -2,11 +2,19 @@
 
 from dataclasses import dataclass
 
+RECIPE = "recipe.json"  # its file beside a checkpoint's weights
+
+
+def is_own_text(mixture: str) -> bool:
+    return mixture.endswith(".txt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """`tokens` are positions read, padding included; a step reads batch_size rows of `length`.
 
+    mixture             one of the corpus (text/corpus.py); several as stages, each with its share of the steps, as in
+                        "general:0.6 reasoning:0.3 long:0.1"; or a .txt file of the reader's own
     learning_rate       AdamW's, for embeddings, head, norms and what else is not a matrix of a layer
     muon_learning_rate  Muon's, for the layers' matrices; None: AdamW for them, too
     warmup, decay       shares of the steps: the rate rises linearly, stays, and falls linearly to nearly nothing
@@ -22,7 +30,7 @@ class Recipe:
     batch_size: int = 16
     length: int = 256
     learning_rate: float = 3e-3
-    muon_learning_rate: float | None = 0.01
+    muon_learning_rate: float | None = 0.02
     weight_decay: float = 0.05
     warmup: float = 0.02
     decay: float = 0.4
@@ -42,9 +50,32 @@ class Recipe:
         if not 0 <= self.warmup + self.decay <= 1:
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that add up to at most 1")
 
+        if abs(sum(share for _, share in self._shares()) - 1) > 1e-6:
+            raise ValueError(f"the shares of the stages in {self.mixture!r} add up to something else than 1")
+
+    def _shares(self) -> list[tuple[str, float]]:
+        if is_own_text(self.mixture):
+            return [(self.mixture, 1.0)]
+        parts = [part.partition(":") for part in self.mixture.split()]
+        try:
+            return [(name, float(share or 1)) for name, _, share in parts]
+        except ValueError:
+            raise ValueError(f"in mixture={self.mixture!r} a share is no number: write general:0.6 long:0.4") from None
+
     @property
     def steps(self) -> int:
         return self.tokens // (self.batch_size * self.length)
+
+    @property
+    def stages(self) -> list[tuple[str, int]]:
+        """Each mixture and its steps, in order."""
+        found, before, done = [], 0.0, 0
+        for name, share in self._shares():
+            before += share
+            end = round(before * self.steps)
+            found.append((name, end - done))
+            done = end
+        return found
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate at a step, counted from 0."""

@@ -29,8 +29,9 @@ def control(
 ) -> dict:
     """One control: the values that it can take, and how each is said.
 
-    kind "slider" or "choice" sets one of the values, "many" a list of some of them. `more`: behind "More". `when`
-    (another control, [values]): shown only while the other has one of these values.
+    kind "slider" or "choice" sets one of the values, "many" a list of some of them, "text" any text; "marks" one of the
+    values, chosen in the picture that the view draws. `more`: behind "More". `when` (another control, [values]): shown
+    only while the other has one of these values.
     """
     said = labels or [f"{value:,}" if isinstance(value, int | float) else str(value) for value in values]
     return {"name": name, "label": label, "values": values, "labels": said, "kind": kind, "more": more, "when": when}
@@ -96,6 +97,10 @@ class View(anywidget.AnyWidget):
 
 def _check(spec: dict, value: Any) -> None:
     """ValueError for a value that the control cannot take."""
+    if spec["kind"] == "text":
+        if not isinstance(value, str):
+            raise ValueError(f"{spec['name']}={value!r} is no text")
+        return
     wanted = value if spec["kind"] == "many" and isinstance(value, list) else [value]
     wrong = [one for one in wanted if one not in spec["values"]]
     if wrong:

@@ -19,7 +19,12 @@ from tests.repository import ROOT
 
 REQUIRED = os.environ.get("LMLAB_REQUIRE_BROWSER") == "1"
 # every view by its import path, so that an interpreter other than this one can import it too
-VIEWS = ("lmlab.widgets.memory.CacheView", "lmlab.widgets.rope.RoPEView")
+VIEWS = (
+    "lmlab.widgets.memory.CacheView",
+    "lmlab.widgets.rope.RoPEView",
+    "lmlab.widgets.generation.GenerationView",
+    "lmlab.widgets.residual.StreamView",
+)
 
 
 def view_class(path: str) -> type:
@@ -170,7 +175,7 @@ class Page:
         """Wait until the first view has drawn this version."""
         drawn = "(version) => document.querySelector('.lmlab').dataset.version === version"
         try:
-            self.page.wait_for_function(drawn, arg=str(version), timeout=10_000)
+            self.page.wait_for_function(drawn, arg=str(version), timeout=60_000)
         except Exception as error:
             shown = self.view().get_attribute("data-version")
             raise AssertionError(f"drawn is {shown}, not {version}; {self.faults}; {where}") from error

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 
 from lmlab.widgets.kit import View
 
-STEPS = {"slider": {"ArrowRight": 1, "ArrowLeft": -1}, "choice": {"ArrowDown": 1, "ArrowUp": -1}}
+LEFT_AND_RIGHT = {"ArrowRight": 1, "ArrowLeft": -1}
+STEPS = {"slider": LEFT_AND_RIGHT, "choice": {"ArrowDown": 1, "ArrowUp": -1}, "marks": LEFT_AND_RIGHT}
+# what a reader may write into a field: a few words, signs of several bytes, nothing, far too much
+TEXTS = ("Mia gave the red box to Tom. Later Tom", "47 + 8 \U0001f381 \u4f60", "", "a b c " * 200)
 
 
 @dataclass(frozen=True)
 class Move:
-    """Press `key` where the focus is on `selector`, inside the view: its state is then `state`."""
+    """Press `key` where the focus is on `selector`, inside the view, after `text` was written there if it is not None:
+    its state is then `state`."""
 
     selector: str
     key: str
     state: dict
+    text: str | None = None
 
 
 def in_sight(view: View) -> list[dict]:
@@ -35,6 +40,8 @@ def moves(spec: dict, state: dict) -> list[Move]:
             )
             for i, toggled in enumerate(values)
         ]
+    if spec["kind"] == "text":
+        return [Move(f'[data-control="{name}"]', "Enter", state | {name: text}, text) for text in TEXTS]
     at, last = values.index(value), len(values) - 1
     return [
         Move(f'[data-control="{name}"]', key, state | {name: values[min(max(at + step, 0), last)]})
@@ -42,6 +49,21 @@ def moves(spec: dict, state: dict) -> list[Move]:
     ]
 
 
+def presses(view: View) -> list[Move]:
+    """What is no control: buttons, whose states count how often they were pressed, and the marked option of a list."""
+    controls, state = {spec["name"] for spec in view.controls}, view.state
+    found = [
+        Move(f'button[data-button="{name}"]', "Enter", state | {name: count + 1})
+        for name, count in state.items()
+        if name not in controls and isinstance(count, int)
+    ]
+    if "chosen" in state:
+        first = [len(view.data["pieces"]), view.data["bars"][0]["token"]]
+        found.append(Move('[role="listbox"]', "Enter", state | {"chosen": first}))
+    return found
+
+
 def choose(view: View, rng: random.Random) -> Move:
-    """Any control in sight, the one with many keys as likely as the others, then any of its keys."""
-    return rng.choice(moves(rng.choice(in_sight(view)), view.state))
+    """Any control in sight, the one with many keys as likely as the others, then any of its keys; or a press."""
+    groups = [moves(spec, view.state) for spec in in_sight(view)]
+    return rng.choice(rng.choice(groups + [[press] for press in presses(view)]))

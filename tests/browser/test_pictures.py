@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from lmlab.widgets.generation import GenerationView
 from lmlab.widgets.memory import CacheView
+from lmlab.widgets.residual import StreamView
 from lmlab.widgets.rope import RoPEView
 from tests.browser.lab import Page, server, write_notebook
 
@@ -15,9 +17,15 @@ ROPE = {"start": "Qwen3, long stage: ABF", "method": "none", "length": 16_384}
 YARN = {"start": "GPT-OSS: YaRN x32", "length": 65_536}
 CACHE = {"models": ["gpt-oss-120b", "deepseek-v3", "qwen3-8b"], "what_if": "qwen3-8b", "attention": "MLA", "rank": 256}
 PER_TOKEN = {"models": ["gpt-oss-20b", "qwen3-32b"], "show": "per token of text", "gpu": "1 x H100, 86 GB"}
+CUT = {"model": "mini-gpt-oss", "top_k": 3, "min_p": 0.05, "steps": 5}
+DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "top_p": "every token", "drafts": "on", "steps": 16}
+STREAM = {"model": "mini-qwen3", "text": "Mia gave the red box to Tom. Later Tom", "token": 5, "stop": 3}
+VOTES = {"model": "mini-deepseek-v3", "example": "a sum", "bars": "vote"}
 CELLS = [
     *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
     *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),
+    *(f"from lmlab.widgets.generation import GenerationView\n\nGenerationView(**{state})" for state in (CUT, DRAFTED)),
+    *(f"from lmlab.widgets.residual import StreamView\n\nStreamView(**{state})" for state in (STREAM, VOTES)),
 ]
 TICKS = """(axis) => [...axis.querySelectorAll(".tick")].map((tick) => [tick.textContent,
     ...tick.getAttribute("transform").match(/-?[\\d.]+/g).map(Number)])"""
@@ -26,7 +34,7 @@ SHAPES = """(node) => [...node.children].map((one) => Object.fromEntries(
 
 
 def number(text: str, kilo: float = 1e3) -> float:
-    text = text.replace(",", "").replace("\u2212", "-")
+    text = text.replace(",", "").replace("\u2212", "-").removesuffix("%")
     return float(text[:-1]) * kilo ** " KM".index(text[-1]) if text[-1] in "KM" else float(text)
 
 
@@ -127,11 +135,124 @@ def read_bars(bars, data) -> None:
     assert said == f"the GPU holds {round(data['gpu']):,} GB"
 
 
+@pytest.mark.parametrize(("which", "state"), [(4, CUT), (5, DRAFTED)], ids=["cut", "with drafts"])
+def test_the_next_token(views, which, state):
+    view, data = views[0][which], GenerationView(**state).data
+    bars, side = view.locator("svg").nth(0), view.locator("svg").nth(1)
+    along = scale(bars, "x", logarithmic=False)
+    rows, every = bars.locator("g.next, g.others"), [*data["bars"], data["others"]]
+    assert rows.count() == len(every) and any(bar["reshaped"] == 0 for bar in every) == (state is CUT)
+    for i, bar in enumerate(every):
+        for name in ("own", "reshaped"):
+            rect = {key: float(rows.nth(i).locator(f"rect.{name}").get_attribute(key)) for key in ("x", "width")}
+            assert along(rect["x"]) == pytest.approx(0, abs=0.1)
+            assert along(rect["x"] + rect["width"]) == pytest.approx(100 * bar[name], abs=0.1)
+        dashed = rows.nth(i).locator("rect.own").get_attribute("stroke-dasharray") != "none"
+        words = rows.nth(i).locator("text.drawn").text_content()
+        assert dashed == words.startswith("cut") == (bar["reshaped"] == 0), "what is cut is hollow, and said to be"
+        if not dashed:
+            assert words[-1] == (
+                "\u25b2"
+                if bar["reshaped"] > 1.005 * bar["own"]
+                else "\u25bc"
+                if bar["reshaped"] < 0.995 * bar["own"]
+                else "="
+            )
+    shown = [
+        part
+        for piece in data["pieces"]
+        for part in ([("rejected", piece["draft"])] if piece["draft"] else []) + [(piece["how"], piece["text"])]
+    ]
+    if data["pending"]:
+        shown.append(("pending", data["pending"]["text"]))
+    found = view.locator(".piece").evaluate_all("all => all.map(one => [one.classList[1], one.textContent])")
+    assert [how for how, _ in found] == [how for how, _ in shown]
+    assert all(words.endswith(text) for (_, words), (_, text) in zip(found, shown, strict=True))
+    read_side(side, data)
+
+
+def read_side(side, data) -> None:
+    """Bars in their frames: of all bits, of what is allocated, of all drafts."""
+    rows = [
+        row
+        for row in side.locator("xpath=./*[local-name()='g']/*").all()
+        if row.locator("rect.frame").get_attribute("stroke") != "none"
+    ]
+    widths = [[float(row.locator(f"rect.{name}").get_attribute("width")) for name in ("bar", "frame")] for row in rows]
+    shares = [data["entropy"][name] / data["entropy"]["most"] for name in ("own", "reshaped")]
+    shares += [one["used"] / one["allocated"] for one in data["cache"]]
+    told = data["verdicts"]["accepted"] + data["verdicts"]["rejected"]
+    if told:
+        shares += [data["verdicts"][name] / told for name in ("accepted", "rejected")]
+    assert [bar / frame for bar, frame in widths] == pytest.approx(shares, abs=0.005)
+
+
+@pytest.mark.parametrize(("which", "state"), [(6, STREAM), (7, VOTES)], ids=["shares", "votes"])
+def test_the_stream(views, which, state):
+    view, mirror = views[0][which], StreamView(**state)
+    data, t, stop, bars = mirror.data, mirror.state["token"], mirror.state["stop"], mirror.state["bars"]
+    svg = view.locator("svg")
+
+    def at(name):
+        return [row[t] for row in data[name]]
+
+    def marks(panel, name):
+        height = scale(svg.locator(f"g.{panel}"), "y", logarithmic=False)
+        found = svg.locator(f"g.{panel} > path.{name}-mark").evaluate_all(
+            "all => all.map(a => a.getAttribute('transform'))"
+        )
+        return [height(numbers(one)[1]) for one in found]
+
+    def columns(panel):
+        """What each bar reaches: its upper end, or its lower one where it hangs from zero."""
+        height = scale(svg.locator(f"g.{panel}"), "y", logarithmic=False)
+        read = "all => all.map(a => ['y', 'height'].map((name) => Number(a.getAttribute(name))))"
+        ends = [(height(y), height(y + tall)) for y, tall in svg.locator(f"g.{panel} > rect").evaluate_all(read)]
+        return [max(one, key=abs) for one in ends]
+
+    near = {"rel": 0.01, "abs": 0.01}
+    assert marks("length", "stream") == pytest.approx(at("length"), **near)
+    assert columns("length") == pytest.approx(at("added"), **near)
+    assert marks("direction", "final") == pytest.approx(at("to_final"), **near)
+    assert marks("direction", "embedding") == pytest.approx(at("to_embedding"), **near)
+    assert columns("bars") == pytest.approx(at(bars), **near)
+    tokens = view.locator("[role=option]")
+    assert tokens.all_text_contents() == data["tokens"]
+    chosen = view.locator("[role=option][aria-selected=true]")
+    assert chosen.get_attribute("id") == view.locator("[role=listbox]").get_attribute("aria-activedescendant")
+    assert tokens.nth(t).get_attribute("id") == chosen.get_attribute("id")
+    cells = svg.locator("g.cell > title").all_text_contents()
+    wanted = zip(data["top"], data["p"], strict=True)
+    assert cells == [
+        f"{word} {100 * p:.1f}%" for top, every in wanted for word, p in zip(top[t], every[t], strict=True)
+    ]
+    framed = svg.locator("g.cell > rect").evaluate_all("all => all.map(a => a.getAttribute('stroke-width') !== '0')")
+    assert framed == [one for row in data["right"] for one in row[t]]
+    column = float(svg.locator("g.chosen > rect").get_attribute("x"))
+    assert column == float(svg.locator("g.columns > rect").nth(stop).get_attribute("x"))
+
+
+def test_another_token_is_drawn_before_python_answers(views):
+    view, data = views[0][6], StreamView(**STREAM).data
+    now = """(node) => {
+        const press = (key) => node.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const say = node.closest(".lmlab").querySelector(".summary");
+        const keys = ["Home", "ArrowRight", "End", "ArrowRight", "ArrowLeft"];
+        return keys.map((key) => { press(key); return say.textContent; });
+    }"""
+    last = len(data["tokens"]) - 1
+    said = view.locator("[role=listbox]").evaluate(now)
+    assert [int(re.search(r"token (\d+) of", one)[1]) - 1 for one in said] == [0, 1, last, last, last - 1]
+    view.locator("[role=option]").nth(5).click()
+    view.locator("g.columns > rect").nth(3).click()
+    assert view.locator(".summary").text_content() == StreamView(**STREAM).summary
+
+
 def test_a_narrow_page_scrolls_within_and_loses_nothing(views):
     found, opened = views
     opened.page.set_viewport_size({"width": 480, "height": 900})
     for view in found:
         wide, shown = view.evaluate("(node) => [node.scrollWidth, node.clientWidth]")
         assert wide <= shown + 1, "the pictures scroll, the view does not"
-        assert view.locator("select:visible").count()
+        assert view.locator("select:visible, textarea:visible").count()
         assert view.locator(".scroll").first.evaluate("(node) => node.scrollWidth > node.clientWidth")

@@ -17,7 +17,7 @@ NOTEBOOK = """() => {
     const { activeCellIndex, widgets } = window.jupyterapp.shell.currentWidget.content;
     return [activeCellIndex, ...widgets.map((cell) => cell.model.type)];
 }"""
-IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset")]
+IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control]")]
     .filter((one) => one.checkVisibility()).map((one) => one.dataset.control)"""
 # pictures without a mark beside their axes, and words that only a mistake writes
 BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) => {
@@ -33,9 +33,10 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 }).map((picture) => picture.outerHTML)"""
 
 
-# every mark and word of the pictures and tables, in an order of its own: the page's depends on what came before
-DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td")].filter((one) => !one.firstElementChild)
-    .map((one) => one.outerHTML.replace(/lmlab-fill-\\d+/g, "fill")).sort().join("\\n")"""
+# every mark and word of the pictures, tables and texts, in an order of its own: the page's depends on what came before
+DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td, .piece, [role=option]")]
+    .filter((one) => !one.firstElementChild)
+    .map((one) => one.outerHTML.replace(/lmlab-(fill|token)-\\d+/g, "$1")).sort().join("\\n")"""
 ANEW = """async ([text, traits]) => {
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     const model = { get: (name) => traits[name], set() {}, on() {}, save_changes() {} };
@@ -75,6 +76,8 @@ def test_a_walk_by_keyboard_says_what_python_says(browser, address, name):
             where = f"seed {SEED}, move {number}: {move.key} on {move.selector}, to {mirror.state}"
             control = view.locator(move.selector)
             control.focus()
+            if move.text is not None:
+                control.fill(move.text)
             page.keyboard.press(move.key)
             opened.drawn(mirror.version, where)
             words = [view.locator(f".{kind}").text_content() for kind in ("summary", "problem")]
@@ -96,7 +99,8 @@ def test_a_walk_by_keyboard_says_what_python_says(browser, address, name):
 
 def press_what_jupyterlab_listens_for(page, view, notebook: list) -> None:
     """On all that takes the focus, its keys to insert, change, cut and delete a cell, and to go to another."""
-    for element in view.locator("input:visible, select:visible, summary:visible, [tabindex]:visible").all():
+    takers = "input:visible, select:visible, button:visible, summary:visible, [tabindex]:visible"
+    for element in view.locator(takers).all():
         element.focus()
         starts = {text[0].lower() for text in element.locator("option").all_text_contents()}
         letters = [key for key in "amxdd" if key not in starts]  # a letter that starts a value chooses it
@@ -104,6 +108,10 @@ def press_what_jupyterlab_listens_for(page, view, notebook: list) -> None:
         for key in letters + arrows:
             page.keyboard.press(key)
             assert page.evaluate(NOTEBOOK) == notebook, f"{key} on {element.get_attribute('data-control')}"
+        if element.get_attribute("type") == "text":
+            written = element.input_value()
+            assert "amxdd" in written, "letters are written where one writes"
+            element.fill(written.replace("amxdd", ""))  # as it was: nothing is asked of Python
 
 
 @pytest.mark.parametrize("name", VIEWS)

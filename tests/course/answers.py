@@ -1,9 +1,51 @@
 """Right answers written in other ways than the model solutions: check must accept them all."""
 
+import itertools
 import math
 
 import numpy as np
 import torch
+
+
+def rms_norm_by_torch(x, weight, eps):
+    return torch.nn.functional.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
+
+
+def rms_norm_by_numpy(x, weight, eps):
+    values = x.float().numpy().astype(np.float64)
+    scaled = values / np.sqrt((values**2).mean(axis=-1, keepdims=True) + eps) * weight.numpy()
+    return torch.from_numpy(scaled).to(x.dtype)
+
+
+def block_in_three_lines(x, norm_1, attention, norm_2, mlp):
+    brought = attention(norm_1(x))
+    made = mlp(norm_2(x + brought))
+    return x + brought + made
+
+
+def answer_probability_by_logarithms(states, norm, head, answer):
+    each = [torch.nn.functional.linear(norm(state), head) for state in states]
+    return [(logits[answer] - logits.logsumexp(0)).exp() for logits in each]
+
+
+def vocabulary_share_by_cases(rows, hidden_size, tied, others):
+    if tied:
+        return 1 - others / (others + rows * hidden_size)
+    return 1 / (1 + others / (2 * rows * hidden_size))
+
+
+def next_merge_with_a_table(words, counts):
+    table = np.zeros((30, 30))
+    for word, count in zip(words, counts, strict=True):
+        for a, b in itertools.pairwise(word):
+            if b >= 0:
+                table[a, b] += count
+    return torch.tensor(np.unravel_index(table.argmax(), table.shape))
+
+
+def votes_part_by_part(added, weight, eps, row):
+    size = math.sqrt(float(added.sum(0).pow(2).mean()) + eps)
+    return [float((part * weight).dot(row)) / size for part in added]
 
 
 def frequencies_by_logarithms(theta, dim):
@@ -113,6 +155,69 @@ def softmax_scale_in_parts(nope, rope, factor, mscale):
     return m * m / np.sqrt(nope + rope)
 
 
+def at_temperature_as_a_power(logits, temperature):
+    powers = logits.softmax(-1) ** (1 / temperature)
+    return powers / powers.sum()
+
+
+def top_p_by_loop(p, threshold):
+    kept, held = torch.zeros(len(p)), 0.0
+    for i in sorted(range(len(p)), key=lambda i: -p[i]):
+        kept[i] = p[i]
+        held += float(p[i])
+        if held >= threshold:
+            break
+    return kept / kept.sum()
+
+
+def top_p_by_a_line(p, threshold):
+    """The smallest probability that stays is that of the token which crosses."""
+    ordered = p.sort(descending=True).values
+    line = ordered[int((ordered.cumsum(0) < threshold).sum())]
+    return torch.where(p < line, 0, p) / p[p >= line].sum()
+
+
+def judged_in_numpy(p, q, draft):
+    p, q = p.numpy().astype(float), q.numpy().astype(float)
+    accept = min(1.0, p[draft] / q[draft])
+    more = np.maximum(p, q) - q
+    return [accept * (i == draft) + (1 - accept) * more[i] / more.sum() for i in range(len(p))]
+
+
+def write_with_a_verdict_for_each(start, propose, prompt, count):
+    """The tokens read but not yet written are kept apart; the cache is trimmed to the text before each pass."""
+    read, trim = start()
+    new, waiting = [], [*map(int, prompt)]
+    while len(new) < count:
+        draft = None if not new else propose([*prompt.tolist(), *new])
+        found = read(waiting if draft is None else [*waiting, draft])
+        if draft is None:
+            new.append(found[-1])
+        else:
+            new.append(found[-2])
+            if found[-2] == draft:
+                new.append(found[-1])
+            else:
+                trim(1)
+        waiting = new[-1:]
+    return torch.tensor(new[:count])
+
+
+def slide_query_by_query(q, k, v, ring_k, ring_v, held):
+    """One token at a time may write first: it displaces only what it does not see."""
+    ring_k, ring_v, out, next = ring_k.clone(), ring_v.clone(), [], int(held.max()) + 1
+    for t in range(len(q)):
+        place = (next + t) % len(held)
+        ring_k[place], ring_v[place] = k[t], v[t]
+        out.append((q[t] @ ring_k.T / math.sqrt(len(q[t]))).softmax(-1) @ ring_v)
+    return torch.stack(out)
+
+
+def min_p_by_ratio(p, share):
+    kept = [float(one) if one / p.max() >= share else 0.0 for one in p]
+    return [one / sum(kept) for one in kept]
+
+
 def loss_by_cross_entropy(logits, ids, pad):
     logits, targets = logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
     return torch.nn.functional.cross_entropy(logits, targets, ignore_index=pad)
@@ -160,6 +265,12 @@ def with_balance_layer_by_layer(loss, scores, indices, weight):
 
 
 OTHER_WAYS = {
+    "01.1": [rms_norm_by_torch, rms_norm_by_numpy],
+    "01.2": [block_in_three_lines],
+    "01.3": [answer_probability_by_logarithms],
+    "01.4": [vocabulary_share_by_cases],
+    "01.5": [next_merge_with_a_table],
+    "01.6": [votes_part_by_part],
     "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
     "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
     "03.3": [decode_by_distance],
@@ -172,6 +283,12 @@ OTHER_WAYS = {
     "05.4": [break_even_by_trying],
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],
+    "09.1": [at_temperature_as_a_power],
+    "09.2": [top_p_by_loop, top_p_by_a_line],
+    "09.3": [judged_in_numpy],
+    "09.4": [write_with_a_verdict_for_each],
+    "09.5": [slide_query_by_query],
+    "09.6": [min_p_by_ratio],
     "10.1": [loss_by_cross_entropy, loss_row_by_row],
     "10.2": [floor_of_products],
     "10.3": [rate_in_three_cases],

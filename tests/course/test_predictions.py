@@ -6,6 +6,7 @@ import lmlab
 from lmlab.course import catalogue, predict
 from lmlab.course.record import read
 from lmlab.measure import memory
+from lmlab.measure.generation import flops_by_token
 from lmlab.measure.rope import hands
 from lmlab.parts.rope import RoPEConfig
 
@@ -67,3 +68,13 @@ def test_the_numbers_in_the_answers_of_lesson_05():
         assert 61 * 131_072 * numbers * 2 / 1e9 == pytest.approx(gigabytes, rel=0.005)
     assert memory.cache_bytes_as_mha(config, 131_072) == 61 * 131_072 * 40_960 * 2
     assert 128 * (192 + 128) == 40_960 and 2 * 4 * 128 == 1024
+
+
+def test_the_numbers_in_the_answers_of_lesson_09():
+    config = lmlab.config("qwen3-8b")
+    layers = 36 * 2 * (4096 * 4096 * 2 + 4096 * 1024 * 2 + 3 * 4096 * 12_288)  # FLOPs a token in the layers' matrices
+    scores, head = 36 * 4 * 4096, 2 * 4096 * 151_936  # for each key; for each token that is written
+    first, second = flops_by_token(config, 1000, 2)["with a cache"]
+    assert first == 1000 * layers + 1000 * 1001 // 2 * scores + head and second == layers + 1001 * scores + head
+    assert first / second == pytest.approx(900, rel=0.01)
+    assert catalogue.prediction("09.0").answer().endswith(f"{first / second:,.0f} times fewer.")

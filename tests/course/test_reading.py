@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lmlab.course import show_source
+from lmlab.measure.residual import lens
 from lmlab.parts.mla import MLAConfig, MultiHeadLatentAttention
 from lmlab.parts.rope import RoPE, plain_inverse_frequencies
 
@@ -22,6 +23,11 @@ def test_a_function_a_method_and_a_class():
 
 def test_decorated_classes_keep_their_decorator():
     assert "@dataclass(frozen=True, kw_only=True)" in str(show_source(MLAConfig))
+
+
+def test_a_function_under_a_decorator_is_found_in_its_own_file():
+    first = inspect.getsourcelines(lens)[1]
+    assert str(show_source(lens)).startswith(f"`lmlab/measure/residual.py, lines {first} to")
 
 
 @pytest.mark.parametrize("thing", [3, torch.ones(2), len, "text"])

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from lmlab.figures import memory, mla, rope, sizes, theme
+from lmlab.figures import generation, memory, mla, residual, rope, sizes, theme
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +108,77 @@ def test_forms_has_a_panel_for_each_table():
     assert (left.get_title("left"), right.get_title("left")) == ("counted", "measured")
     assert [line.get_ydata().tolist() for line in right.lines] == [[18.0, 19.0], [2.0, 32.0]]
     assert len({line.get_marker() for line in left.lines}) == 2
+
+
+def test_bars_of_the_next_token_are_its_probabilities():
+    table = pd.DataFrame({"own": [0.5, 0.3], "top-p 0.4": [1.0, 0.0]}, index=['" red"', '" blue"'])
+    figure = generation.next_token(table, message="one is cut")
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.3, 1.0, 0.0]
+    assert len({bar.get_hatch() for bar in axes.patches}) == 2, "told apart without colour"
+    assert [text.get_text().strip() for text in axes.texts] == ["50.0%", "30.0%", "100.0%", "cut", "one is cut"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['" red"', '" blue"']
+
+
+def test_cost_by_token_has_a_panel_for_each_table():
+    table = pd.DataFrame({"with a cache": [9.0, 1.0], "without a cache": [9.0, 9.5]}, index=[1, 2])
+    figure = generation.cost_by_token({"counted": table, "measured": 2 * table}, message="the second is cheap")
+    left, right = figure.axes
+    assert (left.get_title("left"), right.get_title("left"), left.get_yscale()) == ("counted", "measured", "log")
+    assert {line.get_label(): line.get_ydata().tolist() for line in right.lines} == {
+        "without a cache": [18.0, 19.0],
+        "with a cache": [18.0, 2.0],
+    }
+    assert len({line.get_marker() for line in left.lines}) == 2
+    assert [text.get_text() for text in left.texts] == ["the second is cheap"]
+
+
+def test_a_text_in_pieces_tells_how_each_came():
+    hows = ["prompt", "drawn", "accepted", "rejected", "replaced", "chosen"] * 5
+    figure = generation.written([(f" word{i}", how) for i, how in enumerate(hows)], message="two ways")
+    figure.canvas.draw()
+    *pieces, message = figure.axes[0].texts
+    assert [piece.get_text().split()[-1] for piece in pieces] == [f"word{i}" for i in range(30)]
+    looks = {
+        how: (piece.get_text()[0], piece.get_bbox_patch().get_linestyle())
+        for piece, how in zip(pieces, hows, strict=True)
+    }
+    assert looks["accepted"] == ("\u2713", "-") and looks["rejected"] == ("\u2717", "--") and looks["prompt"][1] == ":"
+    boxes = [piece.get_bbox_patch().get_window_extent() for piece in pieces]
+    assert all(a.x1 <= b.x0 + 1 or b.y1 <= a.y0 + 1 for a, b in pairwise(boxes)), "side by side, or in the next line"
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1 and message.get_window_extent().y1 < boxes[-1].y0
+
+
+PARTS = pd.Index(["embedding", "attention 0", "MLP 0"], name="part")
+
+
+def test_a_journey_shows_lengths_directions_shares_and_the_lens():
+    numbers = {"length": [1, 2, 3], "added": [1, 1.5, 2], "to_final": [0.1, 0.5, 1.0]}
+    path = pd.DataFrame(numbers | {"to_embedding": [1, 0.5, 0.1], "share": [0.1, -0.2, 1.1]}, index=PARTS)
+    tokens = pd.DataFrame([["a", "b"], ["b", "c"], ["b", "a"]], index=PARTS)
+    probabilities = pd.DataFrame([[0.5, 0.2], [0.6, 0.1], [0.9, 0.04]], index=PARTS)
+    figure = residual.journey(path, tokens, probabilities, "a title", message="b it is")
+    length, direction, share, lens = figure.axes
+    assert [bar.get_height() for bar in length.patches] == [1, 1.5, 2]
+    assert length.lines[0].get_ydata().tolist() == [1, 2, 3]
+    final, embedding = direction.lines
+    assert final.get_ydata().tolist() == [0.1, 0.5, 1.0] and embedding.get_ydata().tolist() == [1, 0.5, 0.1]
+    assert final.get_marker() != embedding.get_marker()
+    assert [bar.get_height() for bar in share.patches] == [0.1, -0.2, 1.1]
+    assert len({bar.get_facecolor() for bar in share.patches}) == 3, "embedding, attention and MLP"
+    said = [text.get_text() for text in lens.texts]
+    assert said == ["a", "50%", "b", "20%", "b", "60%", "c", "10%", "b", "90%", "a", "4%", "b it is"]
+    assert [cell.get_linewidth() > 0 for cell in lens.patches] == [False, True, True, False, True, False]
+    assert [label.get_text() for label in lens.get_xticklabels()] == list(PARTS)
+
+
+def test_models_of_one_family_differ_by_dash_where_answers_appear():
+    names = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
+    found = pd.DataFrame({name: [0.1, 0.2 + i / 10, 0.9] for i, name in enumerate(names)}, index=PARTS)
+    axes, other = residual.appearance({"one": found, "another": 1 - found}, "late").axes
+    assert [line.get_ydata().tolist() for line in other.lines] == [[*(1 - found[name])] for name in names]
+    assert (axes.get_title("left"), other.get_title("left")) == ("one", "another")
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[*found[name]] for name in names]
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == 4 and [text.get_text() for text in axes.texts] == ["late"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names

@@ -152,8 +152,8 @@ def test_a_latent_cache_is_one_buffer():
     assert torch.equal(latents, torch.cat((first, second), dim=2))
 
 
-def test_writing_does_not_reach_into_what_was_given_back():
-    """A ring's answer is its own copy: training code may hold it while the ring moves on."""
+def test_writing_does_not_reach_into_what_a_chunk_was_given():
+    """A ring's answer to a chunk is a copy: training code may hold it while the ring moves on."""
     cache = window_cache()
     keys, _ = cache.update(tokens([0, 1, 2]), tokens([0, 1, 2]))
     before = keys.clone()

@@ -18,11 +18,11 @@ const STYLE = `
 .lmlab .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 6px 18px; }
 .lmlab label { display: flex; flex-direction: column; font-weight: 600; }
 .lmlab label output { font-weight: 400; }
-.lmlab input, .lmlab label select { width: 100%; font: inherit; font-weight: 400; color: inherit; background: var(--jp-layout-color1, #fff);
+.lmlab input, .lmlab label select { width: 100%; box-sizing: border-box; font: inherit; font-weight: 400; color: inherit; background: var(--jp-layout-color1, #fff);
   accent-color: #0072B2; }
 .lmlab :focus-visible { outline: 3px solid #E69F00; outline-offset: 1px; }
 .lmlab details { margin: 6px 0; }
-.lmlab .many { grid-column: 1 / -1; margin: 0; }
+.lmlab .many, .lmlab .wide { grid-column: 1 / -1; margin: 0; }
 .lmlab fieldset { display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); margin: 4px 0; }
 .lmlab .answers { grid-template-columns: 1fr; gap: 4px; }
 .lmlab button { font: inherit; padding: 4px 12px; }
@@ -66,10 +66,11 @@ export function add(parent, tag, attributes = {}, text = "") {
   return node;
 }
 
-// The controls that Python lists in the trait `controls`: {name, label, kind: "slider" | "choice" | "many", values, labels,
-// more, when}. Each writes its value into the trait `state`; values and their labels come from Python.
+// The controls that Python lists in the trait `controls`: {name, label, kind: "slider" | "choice" | "many" | "text" |
+// "marks", values, labels, more, when}. Each writes its value into the trait `state`; values and their labels come from
+// Python. "marks" are chosen in the picture, which the view draws.
 export function controls(parent, model) {
-  const specs = model.get("controls");
+  const specs = model.get("controls").filter((spec) => spec.kind !== "marks");
   const sight = add(parent, "div", { class: "controls" });
   let more = null;
   if (specs.some((spec) => spec.more)) {
@@ -77,7 +78,8 @@ export function controls(parent, model) {
     add(details, "summary", {}, "More");
     more = add(details, "div", { class: "controls" });
   }
-  const made = specs.map((spec) => (spec.kind === "many" ? boxes : control)(spec.more ? more : sight, spec, model));
+  const kinds = { many: boxes, text: written };
+  const made = specs.map((spec) => (kinds[spec.kind] ?? control)(spec.more ? more : sight, spec, model));
   const refresh = () => {
     const state = model.get("state");
     specs.forEach(({ name, when }, i) => {
@@ -89,7 +91,7 @@ export function controls(parent, model) {
   refresh();
 }
 
-const put = (model, name, value) => {
+export const put = (model, name, value) => {
   model.set("state", { ...model.get("state"), [name]: value });
   model.save_changes();
 };
@@ -111,6 +113,17 @@ function control(parent, spec, model) {
       output.textContent = spec.labels[i];
       input.setAttribute("aria-valuetext", spec.labels[i]);
     }
+  };
+  return { node, show };
+}
+
+// A text of the reader's own: it counts once Enter is pressed or the field is left.
+function written(parent, spec, model) {
+  const node = add(parent, "label", { class: "wide" }, spec.label);
+  const input = add(node, "input", { type: "text", "data-control": spec.name, spellcheck: "false", autocomplete: "off" });
+  input.addEventListener("change", () => put(model, spec.name, input.value));
+  const show = (value) => {
+    if (document.activeElement !== input) input.value = value; // what is being typed stays
   };
   return { node, show };
 }

@@ -1,0 +1,29 @@
+"""Tokens one by one, as they can be shown: blanks made visible, bytes that are no character alone in hexadecimal."""
+
+from collections.abc import Iterable
+
+from lmlab.text.tokenizer import Tokenizer
+
+
+def pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
+    """Each token by itself: a blank as a dot, the end of a line as an arrow, and of a character that lies in several
+    tokens its bytes, "<F0 9F>"."""
+    return [_piece(tokenizer, int(number)) for number in ids]
+
+
+def _piece(tokenizer: Tokenizer, number: int) -> str:
+    text = tokenizer.token(number)
+    if "\ufffd" in text:
+        return f"<{' '.join(f'{BYTES[letter]:02X}' for letter in tokenizer.inner.id_to_token(number))}>"
+    return text.replace(" ", "\u00b7").replace("\n", "\u21b5")
+
+
+def _bytes() -> dict[str, int]:
+    """The letter that byte-level BPE writes for each byte -> the byte: printable ones stand for themselves, the others
+    follow from 256 on (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTES = _bytes()
