@@ -54,8 +54,8 @@ def _shares() -> dict[tuple, float]:
         "when the whole is counted without the head": {"(tables + others)": "(rows * hidden_size + others)"},
         "in percent": {"return tables": "return 100 * tables"},
     },
-    after="The vocabulary hardly grows with the model, so that it weighs most in small ones: those tie. Where Qwen3 stops "
-    "tying, between 4B and 8B, the share goes up once more.",
+    after="The vocabulary hardly grows with the model, so that it weighs most in small ones: those tie. Where Qwen3 "
+    "stops tying, between 4B and 8B, the share goes up once more.",
 )
 def vocabulary_share(rows, hidden_size, tied, others):
     tables = rows * hidden_size * (1 if tied else 2)

@@ -44,6 +44,11 @@ class Look:
     def linestyle(self):
         return (0, tuple(part / 2 for part in self.dash)) if self.dash else "-"
 
+    def marks(self, size: float, **more) -> dict:
+        """For plot: a dashed line's marks are hollow, so that two models of a family differ without lines, too."""
+        face = "white" if self.dash else self.colour
+        return {"color": self.colour, "marker": self.marker, "markersize": size, "markerfacecolor": face} | more
+
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """Models keep their family's colour and mark, a second one of a family has dashes; other names go by order."""
@@ -77,7 +82,7 @@ def arms(
         figure, axes = plt.subplots()
         for arm, look in looks(measured.arm.unique()).items():
             of = measured[measured.arm == arm]
-            axes.plot(of.tokens, of[field], look.marker, color=look.colour, markersize=4, alpha=0.6)
+            axes.plot(of.tokens, of[field], linestyle="", **look.marks(4, alpha=0.6))
             mean = of.groupby("tokens")[field].mean()
             axes.plot(mean.index, mean, color=look.colour, linestyle=look.linestyle, label=arm, linewidth=2)
         _mark(axes, floor, stages)
@@ -94,7 +99,8 @@ def arms(
 def _mark(axes: Axes, floor: float | None, stages: dict[str, int] | None) -> None:
     if floor is not None:
         axes.axhline(floor, color=INK, linestyle="--", linewidth=1.5)
-        axes.text(1, floor, f"the floor, {floor:.3g} ", color=INK, ha="right", va="bottom", transform=_along(axes))
+        # on the left, where curves are far above
+        axes.text(0, floor, f" the floor, {floor:.3g}", color=INK, va="bottom", transform=_along(axes))
     for name, tokens in (stages or {}).items():
         axes.axvline(tokens, color=INK, linestyle=":", linewidth=1)
         axes.text(tokens, 1, f" {name}", color=INK, va="top", transform=axes.get_xaxis_transform())
@@ -119,9 +125,10 @@ def by_domain(
             shift = (place + 1) / (len(found) + 1) - 0.5  # beside each other within the row
             for row, domain in enumerate(domains):
                 high = row + 0.8 * shift
-                axes.plot(of[domain], [high] * len(of), look.marker, color=look.colour, markersize=4, alpha=0.6)
                 label = arm if row == 0 else None
-                axes.plot(of[domain].mean(), high, look.marker, color=look.colour, markersize=10, label=label)
+                axes.plot(of[domain].mean(), high, linestyle="", **look.marks(10, label=label, markeredgewidth=2))
+                if len(of) > 1:
+                    axes.plot(of[domain], [high] * len(of), linestyle="", **look.marks(4, alpha=0.6))
         axes.axvline(0, color=INK, linestyle="--", linewidth=1.5)
         axes.set_yticks(range(len(domains)), [domain.removeprefix("distance_") for domain in domains])
         axes.invert_yaxis()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lmlab.paths import data_path
@@ -48,8 +49,9 @@ def recent(records: Sequence[Record], field: str) -> float | None:
     to judge by. None where the field was not measured."""
     if not records:
         return None
-    values = [getattr(record, field) for record in records[-max(1, records[-1].steps // 20) :]]
-    measured = [value for value in values if value is not None]
+    last = records[-1]
+    some = [record for record in records if last.step - record.step < max(1, last.steps // 20)]
+    measured = [value for record in some if (value := getattr(record, field)) is not None]
     return sum(measured) / len(measured) if measured else None
 
 
@@ -58,11 +60,10 @@ def curve(records: Sequence[Record], field: str, points: int = POINTS) -> list[t
     neighbours, set at the last of them. Steps that did not measure the field are left out."""
     together = max(1, -(-(records[-1].steps if records else 0) // points))
     found = []
-    for start in range(0, len(records), together):
-        some = records[start : start + together]
-        values = [value for record in some if (value := getattr(record, field)) is not None]
-        if values:
-            found.append((some[-1].tokens, sum(values) / len(values)))
+    for _, some in groupby(records, key=lambda record: (record.step - 1) // together):
+        measured = [(record.tokens, value) for record in some if (value := getattr(record, field)) is not None]
+        if measured:
+            found.append((measured[-1][0], sum(value for _, value in measured) / len(measured)))
     return found
 
 
@@ -97,6 +98,14 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
         measured = row.pop("distance") or {}
         rows.append(row | {f"distance_{domain}": value for domain, value in measured.items()})
     return pd.DataFrame(rows)
+
+
+def experiments() -> list[str]:
+    """The recorded experiments, those that this version brings: folders of data/runs."""
+    try:
+        return sorted(folder.name for folder in data_path("runs").iterdir() if any(folder.glob("*.jsonl")))
+    except FileNotFoundError:
+        return []
 
 
 def recorded(experiment: str) -> dict[tuple[str, int], list[Record]]:

@@ -12,6 +12,10 @@ function scale(values, logarithmic, range) {
   return values.length ? kit.scaleLog([Math.min(...values), Math.max(...values)], range).nice() : kit.scaleLog([0.1, 10], range);
 }
 
+// A dashed line's marks are hollow, so that two models of a family differ without lines, too.
+const filled = (marks, run) => marks.attr("fill", (d) => (run(d).dash.length ? "none" : run(d).colour))
+  .attr("stroke", (d) => (run(d).dash.length ? run(d).colour : "currentColor")).attr("stroke-width", (d) => (run(d).dash.length ? 2.5 : 1));
+
 function chart(node) {
   const picture = kit.svg(node, WIDTH, HEIGHT, "The course of training; the words and the table below hold its numbers");
   const [level, stages, lines, marks, names, keys] = Array.from({ length: 6 }, () => picture.append("g"));
@@ -38,7 +42,7 @@ function chart(node) {
       .attr("stroke", (line) => line.colour).attr("stroke-dasharray", (line) => line.dash.join(" ")).attr("stroke-width", 2);
     const all = data.lines.flatMap((line) => line.marks.map((point) => ({ point, line })));
     marks.selectAll("path").data(all).join("path").attr("transform", (d) => `translate(${x(d.point[0])},${y(d.point[1])})`)
-      .attr("d", (d) => SHAPES[d.line.marker]).attr("fill", (d) => d.line.colour).attr("stroke", "currentColor");
+      .attr("d", (d) => SHAPES[d.line.marker]).call(filled, (d) => d.line);
     // each name beside the end of its line, with its colour, dashes and shape
     const shown = data.lines.filter((line) => line.points.length), ends = shown.map((line) => line.points.at(-1));
     const at = kit.apart(ends.map((end) => y(end[1])), 17, TOP, BOTTOM), right = Math.max(...ends.map((end) => x(end[0])));
@@ -47,7 +51,7 @@ function chart(node) {
       .attr("stroke-dasharray", (line) => line.dash.join(" "))
       .attr("d", (_, i) => `M${x(ends[i][0]) + 4},${y(ends[i][1])}L${right + 16},${at[i]}H${right + 46}`);
     keys.selectAll("path").data(shown).join("path").attr("transform", (_, i) => `translate(${right + 31},${at[i]})`)
-      .attr("d", (line) => SHAPES[line.marker]).attr("fill", (line) => line.colour).attr("stroke", "currentColor");
+      .attr("d", (line) => SHAPES[line.marker]).call(filled, (line) => line);
   };
 }
 
@@ -79,7 +83,7 @@ function dots(node) {
       .attr("stroke", "currentColor").attr("stroke-dasharray", "7 4").attr("stroke-width", 1.5);
     const all = data.runs.flatMap((run) => data.rows.map((row, i) => ({ run, row, value: run.values[i] })));
     marks.selectAll("path").data(all).join("path").attr("transform", (d) => `translate(${x(d.value)},${middle(d.row)})`)
-      .attr("d", (d) => SHAPES[d.run.marker]).attr("fill", (d) => d.run.colour).attr("stroke", "currentColor");
+      .attr("d", (d) => SHAPES[d.run.marker]).call(filled, (d) => d.run);
     said.selectAll("text").data(data.said).join("text").attr("x", WIDTH - RIGHT + 14).attr("y", (_, i) => middle(data.rows[i]) + 4).text((text) => text);
   };
 }

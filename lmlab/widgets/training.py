@@ -21,7 +21,7 @@ class TrainingView(View):
     """`records`: what `pretrain` yields, or a list of recorded ones; or name -> such, for several runs in one picture;
     or (name, record) pairs. What is not a list or tuple is trained from here on, in a thread: `wait()` returns when it
     has ended, `stop()` and the button end it after the step at hand, and so does an interrupt of the kernel. Without
-    records: the recorded runs of lesson 10's small model.
+    records: the recorded runs in which the miniatures were trained.
 
     floors: nats per token by domain and over "all" (lmlab.train.runs.floors); stages: name -> tokens at which it
     begins. runs: name -> the records so far. Keyword arguments set controls: show, texts, axis, moment.
@@ -39,7 +39,7 @@ class TrainingView(View):
         **state,
     ):
         if records is None:
-            records = {f"{arm}, seed {seed}": run for (arm, seed), run in recorded("longer").items()}
+            records = {f"{arm}, seed {seed}": run for (arm, seed), run in recorded("architectures").items()}
             floors = corpus_floors(default_tokenizer())
         self.floors, self.stages = dict(floors or {}), dict(stages or {})
         self.runs, coming = _given(records)
