@@ -24,6 +24,8 @@ VIEWS = (
     "lmlab.widgets.rope.RoPEView",
     "lmlab.widgets.generation.GenerationView",
     "lmlab.widgets.residual.StreamView",
+    "lmlab.widgets.training.TrainingView",
+    "lmlab.widgets.bench.BenchView",
 )
 
 
