@@ -10,6 +10,7 @@ LESSONS = {  # lesson -> modules in lmlab.course
     "03": ("rope", "rope_further"),
     "05": ("mla", "mla_further"),
     "09": ("generation", "generation_further"),
+    "10": ("pretraining", "pretraining_further"),
 }
 
 

@@ -24,6 +24,8 @@ VIEWS = (
     "lmlab.widgets.rope.RoPEView",
     "lmlab.widgets.generation.GenerationView",
     "lmlab.widgets.residual.StreamView",
+    "lmlab.widgets.training.TrainingView",
+    "lmlab.widgets.bench.BenchView",
 )
 
 
@@ -130,7 +132,7 @@ class Page:
 
     NOISE = ("ResizeObserver loop",)  # JupyterLab's own layout, late by a frame
 
-    def __init__(self, browser, address: str, notebook: str, height: int = 800, scale: float = 1):
+    def __init__(self, browser, address: str, notebook: str, height: int = 800, scale: float = 1, whole: bool = True):
         self.faults: list[str] = []
         self.page = browser.new_page(viewport={"width": 1280, "height": height}, device_scale_factor=scale)
         self.page.set_default_timeout(120_000)
@@ -141,7 +143,8 @@ class Page:
         self.address = address
         self.page.goto(f"{address}/doc/tree/{notebook}?reset")
         self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        run = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
+        self.page.evaluate(f"() => {run}" if whole else f"() => {{ {run}; }}")  # or without waiting for the last cell
 
     def __enter__(self):
         return self

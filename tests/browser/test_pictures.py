@@ -9,6 +9,7 @@ from lmlab.widgets.generation import GenerationView
 from lmlab.widgets.memory import CacheView
 from lmlab.widgets.residual import StreamView
 from lmlab.widgets.rope import RoPEView
+from lmlab.widgets.training import TrainingView
 from tests.browser.lab import Page, server, write_notebook
 
 pytestmark = pytest.mark.browser
@@ -21,11 +22,14 @@ CUT = {"model": "mini-gpt-oss", "top_k": 3, "min_p": 0.05, "steps": 5}
 DRAFTED = {"model": "mini-deepseek-v3", "temperature": 2.0, "top_p": "every token", "drafts": "on", "steps": 16}
 STREAM = {"model": "mini-qwen3", "text": "Mia gave the red box to Tom. Later Tom", "token": 5, "stop": 3}
 VOTES = {"model": "mini-deepseek-v3", "example": "a sum", "bars": "vote"}
+LOSS = {"moment": 70}
+DISTANCES = {"show": "distance to the floor", "texts": "story", "axis": "logarithmic"}
 CELLS = [
     *(f"from lmlab.widgets.rope import RoPEView\n\nRoPEView(**{state})" for state in (ROPE, YARN)),
     *(f"from lmlab.widgets.memory import CacheView\n\nCacheView(**{state})" for state in (CACHE, PER_TOKEN)),
     *(f"from lmlab.widgets.generation import GenerationView\n\nGenerationView(**{state})" for state in (CUT, DRAFTED)),
     *(f"from lmlab.widgets.residual import StreamView\n\nStreamView(**{state})" for state in (STREAM, VOTES)),
+    *(f"from lmlab.widgets.training import TrainingView\n\nTrainingView(**{state})" for state in (LOSS, DISTANCES)),
 ]
 TICKS = """(axis) => [...axis.querySelectorAll(".tick")].map((tick) => [tick.textContent,
     ...tick.getAttribute("transform").match(/-?[\\d.]+/g).map(Number)])"""
@@ -256,3 +260,39 @@ def test_a_narrow_page_scrolls_within_and_loses_nothing(views):
         assert wide <= shown + 1, "the pictures scroll, the view does not"
         assert view.locator("select:visible, textarea:visible").count()
         assert view.locator(".scroll").first.evaluate("(node) => node.scrollWidth > node.clientWidth")
+
+
+@pytest.mark.parametrize(("which", "state"), [(8, LOSS), (9, DISTANCES)], ids=["loss", "distance"])
+def test_the_training(views, which, state):
+    view, mirror = views[0][which], TrainingView(**state)
+    data, (dots,) = mirror.data["chart"], mirror.data["dots"]
+    chart, rows = view.locator("svg").nth(0), view.locator("svg").nth(1)
+    height, along = scale(chart, "y", data["logarithmic"]), scale(chart, "x", logarithmic=False)
+    level, stages, lines, marks, names, _ = (shapes(chart, i) for i in range(6))
+    most = max(y for line in data["lines"] for _, y in line["points"])
+    near = {"rel": 0.01, "abs": 0 if data["logarithmic"] else 0.005 * most}
+    for line, drawn in zip(data["lines"], lines, strict=True):
+        points = numbers(drawn["d"])
+        assert [along(x) for x in points[::2]] == pytest.approx([x for x, _ in line["points"]], rel=0.01)
+        assert [height(y) for y in points[1::2]] == pytest.approx([y for _, y in line["points"]], **near)
+        assert drawn["stroke"] == line["colour"]
+    wanted = [(line, point) for line in data["lines"] for point in line["marks"]]
+    assert len(marks) == len(wanted) == 12
+    for drawn, (line, (x, y)) in zip(marks, wanted, strict=True):
+        found = numbers(drawn["transform"])
+        assert (along(found[0]), height(found[1])) == (pytest.approx(x, rel=0.01), pytest.approx(y, **near))
+        assert drawn["fill"] == ("none" if line["dash"] else line["colour"]), "hollow where the line has dashes"
+    if state is LOSS:
+        assert height(float(level[0]["y1"])) == pytest.approx(data["level"][0], **near)
+        assert level[1]["text"] == data["level"][1]
+        assert along(float(stages[0]["x1"])) == pytest.approx(0.7 * data["longest"], rel=0.01)
+    else:
+        assert level == [] and stages == [], "no logarithm of the floor"
+    assert [one["text"] for one in names if one["text"]] == [line["name"] for line in data["lines"]]
+    across = scale(rows, "x", logarithmic=False)
+    found = [across(numbers(one["transform"])[0]) for one in shapes(rows, 2)]
+    assert found == pytest.approx([value for run in dots["runs"] for value in run["values"]], abs=0.005)
+    labels = rows.locator("g.axis.y .tick").all_text_contents()
+    assert labels == dots["rows"]
+    cells = view.locator("tbody tr").evaluate_all("rows => rows.map(row => [...row.children].map(c => c.textContent))")
+    assert cells == mirror.data["tables"][0]["rows"]

@@ -218,6 +218,52 @@ def min_p_by_ratio(p, share):
     return [one / sum(kept) for one in kept]
 
 
+def loss_by_cross_entropy(logits, ids, pad):
+    logits, targets = logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(logits, targets, ignore_index=pad)
+
+
+def loss_row_by_row(logits, ids, pad):
+    total, number = 0.0, 0
+    for row, text in zip(logits, ids, strict=True):
+        for i in range(1, int((text != pad).sum())):
+            total -= float(row[i - 1].softmax(-1)[text[i]].log())
+            number += 1
+    return total / number
+
+
+def floor_of_products(probabilities, tokens):
+    return -sum(math.log(float(row.double().prod())) for row in probabilities) / int(tokens.sum())
+
+
+def rate_in_three_cases(step, steps, warmup, decay):
+    rising, falling = round(warmup * steps), round(decay * steps)
+    if step < rising:
+        return (1 + step) / (1 + rising)
+    if step >= steps - falling:
+        return (steps - step) / (1 + falling)
+    return 1
+
+
+def update_in_place_of_decay(w, grad, m, v, t, rate, decay):
+    m, v = torch.lerp(grad, m, 0.9), torch.lerp(grad.square(), v, 0.95)
+    kept = 1 - rate * decay if w.dim() == 2 else 1
+    return kept * w - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.95**t)) ** 0.5 + 1e-8)
+
+
+def mtp_loss_by_cross_entropy(predict, hidden, ids):
+    logits = predict(hidden[:, :-2], ids[:, 1:-1])
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 2:])
+
+
+def with_balance_layer_by_layer(loss, scores, indices, weight):
+    experts, losses = scores.shape[-1], []
+    for s, i in zip(scores, indices, strict=True):
+        f = torch.bincount(i.flatten(), minlength=experts) * experts / i.numel()
+        losses.append(f @ s.mean(0))
+    return loss + weight * sum(losses) / len(losses)
+
+
 OTHER_WAYS = {
     "01.1": [rms_norm_by_torch, rms_norm_by_numpy],
     "01.2": [block_in_three_lines],
@@ -243,4 +289,10 @@ OTHER_WAYS = {
     "09.4": [write_with_a_verdict_for_each],
     "09.5": [slide_query_by_query],
     "09.6": [min_p_by_ratio],
+    "10.1": [loss_by_cross_entropy, loss_row_by_row],
+    "10.2": [floor_of_products],
+    "10.3": [rate_in_three_cases],
+    "10.4": [update_in_place_of_decay],
+    "10.5": [mtp_loss_by_cross_entropy],
+    "10.6": [with_balance_layer_by_layer],
 }

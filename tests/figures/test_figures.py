@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from lmlab.figures import generation, memory, mla, residual, rope, sizes, theme
+from lmlab.figures import generation, memory, mla, residual, rope, sizes, theme, training
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +186,52 @@ def test_models_of_one_family_differ_by_dash_where_answers_appear():
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines[:-1]}
     assert len(looks) == 4 and axes.texts[-1].get_text() == "late"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+
+
+RUNS = pd.DataFrame(
+    {
+        "arm": ["a", "a", "a", "a", "b", "b"],
+        "seed": [0, 0, 1, 1, 0, 0],
+        "tokens": [100, 200, 100, 200, 100, 200],
+        "distance_all": [1.0, 0.5, 2.0, 0.7, None, 0.4],
+        "distance_story": [3.0, 1.5, 2.0, 1.7, None, 0.2],
+    }
+)
+
+
+def test_arms_are_means_over_seeds_and_each_seed_is_a_mark():
+    axes = training.arms(RUNS, title="t", floor=0.25, stages={"decay": 150}, message="said").axes[0]
+    marks, mean, other, one = axes.lines[:4]
+    assert [*marks.get_ydata()] == [1.0, 0.5, 2.0, 0.7] and marks.get_linestyle() == "None"
+    assert [*mean.get_xdata()] == [100, 200] and [*mean.get_ydata()] == [1.5, 0.6]
+    assert [*other.get_ydata()] == [*one.get_ydata()] == [0.4], "where it was measured"
+    assert [line.get_ydata()[0] for line in axes.lines[4:5]] == [0.25] and axes.lines[5].get_xdata()[0] == 150
+    texts = {text.get_text().strip() for text in axes.texts}
+    assert texts == {"the floor, 0.25", "decay", "said"}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_kinds_of_text_are_rows_with_the_mean_and_each_seed():
+    ends = RUNS[RUNS.tokens == 200]
+    axes = training.by_domain(ends, title="t").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["all", "story"]
+    found = {}
+    for line in axes.lines[:-1]:
+        found.setdefault(round(line.get_ydata()[0]), []).extend(line.get_xdata())
+    assert found == {0: [pytest.approx(0.6), 0.5, 0.7, 0.4], 1: [pytest.approx(1.6), 1.5, 1.7, 0.2]}
+
+
+def test_floors_are_bars_with_their_numbers():
+    axes = training.floors(pd.Series({"story": 0.2, "all": 0.4}), title="t").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [0.2, 0.4]
+    assert [text.get_text().strip() for text in axes.texts] == ["0.200", "0.400"]
+
+
+def test_runs_of_a_family_keep_its_colour_and_differ_by_dashes_and_hollow_marks():
+    looks = training.looks(["mini-qwen3, seed 0", "mini-qwen3-moe, seed 0", "mini-gpt-oss, seed 0"])
+    dense, sparse, other = looks.values()
+    assert dense.colour == sparse.colour == theme.FAMILY_COLOURS["Qwen3"] and other.colour != dense.colour
+    assert dense.dash != sparse.dash
+    assert dense.marks(4)["markerfacecolor"] != sparse.marks(4)["markerfacecolor"]
+    several = [*training.looks([f"arm {i}" for i in range(7)]).values()]
+    assert len({(look.colour, look.marker, look.dash) for look in several}) == 7
