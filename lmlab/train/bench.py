@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST = 20_000_000  # parameters: what trains in seconds to minutes
-EVALUATIONS, EVALUATE_ON = 4, 48  # how often, and on how many held-out texts
+EVALUATIONS, EVALUATE_ON = 4, 32  # how often, and on how many held-out texts
 
 
 def short_recipe(tokens: int, seed: int = 0) -> Recipe:

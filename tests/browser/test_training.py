@@ -66,7 +66,7 @@ def test_the_bench_is_trained_by_a_press_and_both_write(browser, address):
         page.wait_for_function("() => document.querySelector('.lmlab .summary').textContent.includes('parameters x')")
         view.get_by_role("button", name="Train both").press("Space")
         view.get_by_role("button", name="Stop training").wait_for()
-        view.get_by_role("button", name="Train both").wait_for()  # it has ended
+        view.get_by_role("button", name="Train both").wait_for(timeout=400_000)  # it has ended
         said = view.locator(".summary").text_content()
         assert said.count("after 16,384 tokens") == 2
         heads = view.locator("th", has_text="Writes, by its most probable tokens")
