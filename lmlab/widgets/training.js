@@ -55,22 +55,25 @@ function chart(node) {
   };
 }
 
-// Rows of marks, a shape for each run; several such pictures, as many as there are.
+// Several such pictures or tables, as many as there are; what is no longer there goes.
 const several = (node, make) => {
   const place = kit.add(node, "div"), made = [];
   return (all) => {
-    while (made.length < all.length) made.push(make(place));
-    made.forEach((draw, i) => draw(all[i]));
+    while (made.length > all.length) made.pop().part.remove();
+    while (made.length < all.length) {
+      const part = kit.add(place, "div", { style: "margin-bottom: 10px" });
+      made.push({ part, draw: make(part) });
+    }
+    made.forEach(({ draw }, i) => draw(all[i]));
   };
 };
 
+// Rows of marks, a shape for each run.
 function dots(node) {
   const picture = kit.svg(node, WIDTH, ROW, "Marks by row; the table below holds their numbers");
   const head = picture.append("text").attr("x", 10).attr("y", 14).attr("font-weight", 600);
   const [rules, at, marks, said] = Array.from({ length: 4 }, () => picture.append("g"));
   return (data) => {
-    picture.node().parentNode.hidden = !data || !data.runs.length;
-    if (!data) return;
     const top = 24, bottom = top + ROW * data.rows.length, height = bottom + 30;
     picture.attr("viewBox", `0 0 ${WIDTH} ${height}`).attr("height", height);
     head.text(data.title);
@@ -90,13 +93,11 @@ function dots(node) {
 
 // A table with a heading; `high`: where it is cut off and scrolls.
 const table = (high) => (node) => {
-  const part = kit.add(node, "div"), heading = kit.add(part, "strong"), fill = kit.table(part, "Table");
-  part.lastChild.style.maxHeight = high;
+  const heading = kit.add(node, "strong"), fill = kit.table(node, "Table");
+  node.lastChild.style.maxHeight = high;
   return (data) => {
-    part.hidden = !data;
-    if (!data) return;
     heading.textContent = data.title;
-    part.lastChild.setAttribute("aria-label", data.title);
+    node.lastChild.setAttribute("aria-label", data.title);
     fill(data);
   };
 };

@@ -132,7 +132,7 @@ class TrainingView(View):
         at = {name: upto(records, state["moment"]) for name, records in runs.items()}
         data = {
             "chart": chart(state, runs, self.floors, self.stages),
-            "dots": [dots(at)],
+            "dots": [found] if (found := dots(at))["runs"] else [],
             "tables": [table(at)] if runs else [],
             "change": [],
             "sizes": [],

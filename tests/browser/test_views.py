@@ -67,6 +67,7 @@ def test_a_walk_by_keyboard_says_what_python_says(browser, address, name):
     with Page(browser, address, f"{name}.ipynb") as opened:
         page, view = opened.page, opened.view()
         opened.unfold()
+        view.locator("[data-control]").first.focus()
         notebook = page.evaluate(NOTEBOOK)
         assert notebook == [1, "code", "code", "code"], "the focus selects the view's cell"
         assert view.locator("svg, canvas").count()

@@ -32,9 +32,10 @@ def test_the_records_of_both(trained):
 
 
 def test_both_read_the_same_tokens_and_only_the_seed_changes_them(monkeypatch):
-    read = {}
+    read, seeds = {}, []
 
     def noted(model, tokenizer, recipe, **options):
+        seeds.append(recipe.seed)
         read[model.config.name] = [ids for ids, _ in batches(recipe, tokenizer)]
         yield from ()
 
@@ -47,6 +48,7 @@ def test_both_read_the_same_tokens_and_only_the_seed_changes_them(monkeypatch):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True)) == same
         beginnings = [model.embed_tokens.weight for model in bench.models.values()]
         assert torch.equal(*beginnings) == same
+    assert seeds == [0, 0, 0, 1], "the unchanged one keeps its seed"
 
 
 def test_a_beginning_is_the_same_for_the_same_seed():

@@ -85,7 +85,8 @@ def test_runs_take_turns_and_are_closed_when_one_leaves():
     found = [(name, one.step) for name, one in runs.in_turn({"a": run("a", 3), "b": run("b", 1)})]
     assert found == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
     closed.clear()
-    turns = runs.in_turn({"a": run("a", 3), "b": run("b", 3)})
+    both = {"a": run("a", 3), "b": run("b", 3)}  # held here, so that nothing else closes them
+    turns = runs.in_turn(both)
     next(turns), next(turns)
     turns.close()
     assert closed == ["a", "b"]

@@ -75,11 +75,14 @@ def check(view, floors) -> None:
 
 def moments(view, floors) -> None:
     """Marks by domain, the table and the words are of the chosen moment."""
-    state, (dots,), (table,) = view.state, view.data["dots"], view.data["tables"]
+    state, (table,) = view.state, view.data["tables"]
     above = {name: last_distance(run, state["moment"]) for name, run in RUNS.items()}
-    for run in dots["runs"]:
-        assert dict(zip(dots["rows"], run["values"], strict=True)) == above[run["name"]]
-    assert [run["name"] for run in dots["runs"]] == [name for name, found in above.items() if found]
+    found = {
+        run["name"]: dict(zip(dots["rows"], run["values"], strict=True))
+        for dots in view.data["dots"]
+        for run in dots["runs"]
+    }
+    assert found == {name: values for name, values in above.items() if values}
     for (name, run), row in zip(RUNS.items(), table["rows"], strict=True):
         seen = [one for one in run if 100 * one.step <= state["moment"] * one.steps]
         late = [one.loss for one in seen if one.step > seen[-1].step - seen[-1].steps // 20]
