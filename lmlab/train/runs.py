@@ -85,7 +85,8 @@ def in_turn(runs: dict[str, Iterator[Record]]) -> Iterator[tuple[str, Record]]:
                     yield name, record
     finally:
         for records in runs.values():
-            records.close()
+            if hasattr(records, "close"):  # a recorded run has nothing to put back
+                records.close()
 
 
 def table(records: Iterable[Record]) -> "pd.DataFrame":

@@ -35,10 +35,10 @@ function chart(node) {
     level.select("text").attr("x", LEFT).attr("y", (d) => y(d[0]) - 5);
     across(stages, data.at === null ? data.stages : [...data.stages, [data.at, ""]], (d) => d[1]);
     stages.selectAll("line").attr("x1", (d) => x(d[0])).attr("x2", (d) => x(d[0])).attr("y1", TOP - 16).attr("y2", BOTTOM + 6)
-      .attr("stroke-dasharray", (d) => (d[1] ? "2 4" : null)).attr("stroke-width", (d) => (d[1] ? 1 : 1.5));
+      .attr("stroke-dasharray", (d) => (d[1] ? "2 4" : "none")).attr("stroke-width", (d) => (d[1] ? 1 : 1.5));
     stages.selectAll("text").attr("x", (d) => x(d[0]) + 5).attr("y", TOP - 6);
     const path = kit.line().x((d) => x(d[0])).y((d) => y(d[1]));
-    lines.selectAll("path").data(data.lines).join("path").attr("fill", "none").attr("d", (line) => path(line.points))
+    lines.selectAll("path").data(data.lines).join("path").attr("fill", "none").attr("d", (line) => path(line.points) ?? "")
       .attr("stroke", (line) => line.colour).attr("stroke-dasharray", (line) => line.dash.join(" ")).attr("stroke-width", 2);
     const all = data.lines.flatMap((line) => line.marks.map((point) => ({ point, line })));
     marks.selectAll("path").data(all).join("path").attr("transform", (d) => `translate(${x(d.point[0])},${y(d.point[1])})`)
@@ -129,7 +129,7 @@ export default {
   render({ model, el }) {
     const node = kit.root(el, "Training: losses against the floor");
     kit.controls(node, model);
-    const change = several(node, table("190px")), sizes = several(node, dots), state = training(node, model), draw = chart(node);
+    const change = several(node, table("190px")), sizes = several(node, dots), state = training(node, model), draw = several(node, chart);
     const rows = several(node, dots);
     kit.add(node, "p", {}, "A mark: held-out texts, measured. Dashed: the level to compare with.");
     const numbers = several(node, table("none"));
@@ -138,7 +138,7 @@ export default {
       change(data.change);
       sizes(data.sizes);
       state(data);
-      draw(data.chart);
+      draw([data.chart].filter(({ lines, level, stages }) => level || stages.length || lines.some((line) => line.points.length)));
       rows(data.dots);
       numbers(data.tables);
     });

@@ -209,7 +209,8 @@ def test_several_runs_and_pairs_are_drawn_beside_each_other():
     by_name = TrainingView({"one": records(), "other": records(6)}, FLOORS).wait()
     pairs = TrainingView(itertools.chain((("one", r) for r in records()), (("other", r) for r in records(6)))).wait()
     given = TrainingView({"one": [*records()], "other": [*records(6)]}, FLOORS)
-    for view in (by_name, pairs, given):
+    mixed = TrainingView({"one": [*records()], "other": records(6)}, FLOORS).wait()  # a live one beside a recorded one
+    for view in (by_name, pairs, given, mixed):
         assert {name: len(run) for name, run in view.runs.items()} == {"one": 10, "other": 6}
         one, other = view.data["chart"]["lines"]
         assert (one["colour"], one["dash"]) != (other["colour"], other["dash"]) and one["marker"] != other["marker"]
