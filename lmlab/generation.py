@@ -93,6 +93,22 @@ def generate(
     return _steps(choices, length, max_new_tokens, torch.tensor(list(stop_tokens), device=device), cache_bytes)
 
 
+def write(
+    model: LanguageModel,
+    prompts: torch.Tensor | Sequence[Sequence[int]] | Sequence[int],
+    *,
+    stop: int,
+    max_new_tokens: int,
+    sampler: Greedy | Sampler = Sampler(),  # noqa: B008 (it never changes)
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """`generate` to the end: the ids written after each prompt, without the stop token."""
+    options = {"sampler": sampler, "stop_tokens": [stop], "generator": generator}
+    steps = [step.token for step in generate(model, prompts, max_new_tokens=max_new_tokens, **options)]
+    written = torch.stack(steps, dim=1).tolist()  # B lists
+    return [ids[: ids.index(stop)] if stop in ids else ids for ids in written]
+
+
 def _steps(
     choices: Iterator[Choice], length: int, max_new_tokens: int, stops: torch.Tensor, cache_bytes: int
 ) -> Iterator[Step]:

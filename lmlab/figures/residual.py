@@ -85,9 +85,9 @@ def _lens(axes: Axes, tokens: "pd.DataFrame", probabilities: "pd.DataFrame") -> 
     axes.grid(visible=False)
 
 
-def appearance(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figure:
+def appearance(panels: dict[str, "pd.DataFrame"], guesses: dict[str, float], message: str = "") -> Figure:
     """How probable the right answer is where the model stops. `panels`: title -> one row per part, one column per
-    model."""
+    model. `guesses`: title -> how often a guess is right, drawn as a line."""
     with style():
         figure, every = plt.subplots(1, len(panels), figsize=(12, 4.6), sharey=True, squeeze=False)
         for axes, (title, found) in zip(every[0], panels.items(), strict=True):
@@ -106,6 +106,9 @@ def appearance(panels: dict[str, "pd.DataFrame"], message: str = "") -> Figure:
                     label=name,
                 )
                 seen.add(which)
+            guess = guesses[title]
+            axes.axhline(guess, color=INK, linewidth=1.5, linestyle=":")
+            axes.text(0, guess + 0.015, f"a guess among those told: {guess:.0%}", color=INK, fontsize=11)
             axes.set_xticks(range(len(found)), found.index, rotation=40, ha="right", fontsize=11)
             axes.set_ylim(-0.03, 1.03)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))

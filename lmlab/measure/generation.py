@@ -10,10 +10,12 @@ import torch
 from torch.utils.benchmark import Timer
 
 from lmlab.configuration import ModelConfig
+from lmlab.measure import sizes
 from lmlab.measure.flops import flops
 from lmlab.measure.memory import cache_by_kind, kind
 from lmlab.model import LanguageModel
 from lmlab.parts.cache import FullCache, ModelCache
+from lmlab.parts.moe import MoEConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,16 +47,20 @@ def acceptance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 def drafting(steps: Iterable) -> "pd.Series":
     """How drafts fared in steps of `generate` or of a session, one row each: tokens, passes of the model that wrote
-    them, drafts, accepted, and promised, the number that p and q let expect."""
+    them, drafts, accepted, and promised, the number that p and q let expect; seconds that the steps took to come, of
+    interest where they are still to be written. Sums of several texts are those of all."""
     import pandas as pd
 
+    start = perf_counter()
     steps = list(steps)
+    seconds = perf_counter() - start
     judged = [step for step in steps if step.draft is not None]
     accepted = sum(bool(step.draft.accepted) for step in judged)
-    promised = sum(float(acceptance(step.probabilities, step.draft.probabilities)) for step in judged)
+    promised = math.fsum(float(acceptance(step.probabilities, step.draft.probabilities)) for step in judged)
     passes = len(steps) - accepted
     return pd.Series(
         {"tokens": len(steps), "passes": passes, "drafts": len(judged), "accepted": accepted, "promised": promised}
+        | {"seconds": seconds}
     )
 
 
@@ -104,22 +110,54 @@ def _seconds(model: LanguageModel, prompt: list[int], new: int, cached: bool) ->
 
 
 @torch.inference_mode()
-def seconds_of_pass(model: LanguageModel, context: int, tokens: list[int]) -> "pd.Series":
-    """Seconds of one pass that reads so many tokens of one row at once, after `context` cached ones, by their number:
-    the fastest of ten rounds that take turns, since other work on the machine only adds."""
+def seconds_of_pass(model: LanguageModel, text: list[int], tokens: list[int]) -> "pd.Series":
+    """Seconds of one pass that reads so many tokens of `text` at once, by their number: all passes begin at the same
+    place, and what stands before it is cached. The fastest of ten rounds that take turns, since other work on the
+    machine only adds. The text should be a real one: equal tokens would choose equal experts."""
     import pandas as pd
 
-    cache, device = model.make_cache(1, context + max(tokens)), model.embed_tokens.weight.device
-    model.hidden(torch.zeros(1, context, dtype=torch.long, device=device), cache)
+    ids = torch.tensor([text], device=model.embed_tokens.weight.device)  # (1, T)
+    cache, context = model.make_cache(1, len(text)), len(text) - max(tokens)
+    if context < 1:
+        raise ValueError(f"a text of {len(text)} tokens leaves none to stand before a pass over {max(tokens)}")
+    model.hidden(ids[:, :context], cache)
 
     def read(number: int) -> None:
-        model.lm_head(model.hidden(torch.zeros(1, number, dtype=torch.long, device=device), cache))
+        model.lm_head(model.hidden(ids[:, context : context + number], cache))
         for layer in cache.layers:  # a window cannot forget; for the time of a pass it need not
             layer.length -= number
 
     timers = {n: Timer("read(n)", globals={"read": read, "n": n}) for n in tokens}
     rounds = [{n: timer.timeit(5).mean for n, timer in timers.items()} for _ in range(10)]
     return pd.DataFrame(rounds).min().rename_axis("tokens")
+
+
+def weights_read(config: ModelConfig, tokens: int) -> float:
+    """How many parameters a pass over so many tokens (of all rows together) reads, each once; expected, where each
+    token chooses its experts evenly and independently of the others. The embedding's table is looked up, not read.
+
+    An expert is left out by one token with probability 1 - A / E, by N tokens with its N-th power.
+    """
+    read = float(sizes.active(config, embedding=False))
+    for block, layers in Counter(config.blocks).items():
+        if isinstance(block.mlp, MoEConfig):
+            experts, chosen = block.mlp.num_experts, block.mlp.num_experts_per_tok
+            needed = experts * (1 - (1 - chosen / experts) ** tokens)
+            one = sizes.count_block(block, config.hidden_size)["experts"] / experts
+            read += layers * one * (needed - chosen)
+    return read
+
+
+def fates(steps: Iterable) -> list[tuple[int, str]]:
+    """The tokens of steps with drafts, (id, how it came): "drawn", "accepted", and after a "rejected" draft what was
+    drawn in its place, "replaced"."""
+    found = []
+    for step in steps:
+        how = "drawn" if step.draft is None else "accepted" if bool(step.draft.accepted) else "replaced"
+        if how == "replaced":
+            found.append((int(step.draft.token), "rejected"))
+        found.append((int(step.token), how))
+    return found
 
 
 def cache_use(model: LanguageModel, cache: ModelCache, drafter: FullCache | None = None) -> "pd.DataFrame":

@@ -15,6 +15,7 @@ from lmlab.configuration import ModelConfig
 from lmlab.measure import sizes
 from lmlab.model import LanguageModel
 from lmlab.text.pieces import pieces
+from lmlab.text.prompts import Prompt
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.trace import Trace
 
@@ -157,14 +158,14 @@ def said(model: LanguageModel, found: Stream, tokenizer: Tokenizer, token: int, 
     return pd.DataFrame([pieces(tokenizer, row) for row in which], **look), pd.DataFrame(best.tolist(), **look)
 
 
-def appearance(model: LanguageModel, prompts: list[tuple[list[int], int]]) -> "pd.Series":
-    """How probable the answers are if the model stopped after each part: the mean over prompts, (ids, answer) each."""
+def appearance(model: LanguageModel, prompts: list[Prompt]) -> "pd.Series":
+    """How probable the answers are if the model stopped after each part: the mean over prompts."""
     import pandas as pd
 
     each = []
-    for ids, answer in prompts:
-        found = stream(model, ids)
-        each.append(lens(model, found.states[:, -1]).softmax(-1)[:, answer])
+    for prompt in prompts:
+        found = stream(model, prompt.ids)
+        each.append(lens(model, found.states[:, -1]).softmax(-1)[:, prompt.answer])
     return pd.Series(torch.stack(each).mean(0).tolist(), index=pd.Index(parts(model.config), name="part"))
 
 

@@ -1,7 +1,9 @@
 """The attention core: softmax(q k^T * scale) v, with an optional learned sink. Two classes of one signature.
 
-q (B, H, T, D), k (B, K, S, D), v (B, K, S, D'), mask (1 or B, 1, T, S) bool or None for all seen, sinks (H,) or None
+q (B, H, T, D), k (B, K, S, D), v (B, K, S, D'), mask (1 or B, 1, T, S) bool, sinks (H,) or None
 -> out (B, H, T, D'), weights (B, H, T, S) or None
+
+For a single query the mask may be None: it sees all keys.
 
 Query head h reads key/value head h // (H / K). `ExplicitAttention` is the definition and returns the weights;
 `FusedAttention` gives the same output through PyTorch's kernels and returns None for them. D' may differ from D (MLA).
@@ -48,40 +50,43 @@ class ExplicitAttention(nn.Module):
 
 
 class FusedAttention(nn.Module):
+    """PyTorch's kernels where they serve; the definition for one query that would need copies of the keys; plain
+    products for training in bf16 on a CPU."""
+
     def __init__(self, scale: float):
         super().__init__()
         self.scale = scale
 
     def forward(self, q, k, v, mask, sinks=None):
-        if sinks is not None and q.shape[-2] > 1:
+        if q.shape[-2] == 1 and (sinks is not None or v.shape[-1] < k.shape[-1]):
+            return attention(q, k, v, mask, sinks, self.scale)[0], None  # the kernel would need copies of the keys
+        if sinks is not None:
             return self.with_sinks(q, k, v, mask, sinks), None
-        if sinks is not None or (q.shape[-2] == 1 and v.shape[-1] < k.shape[-1]):
-            return attention(q, k, v, mask, sinks, self.scale)[0], None  # copies nothing, for one query the fastest
-        if q.shape[-2] == 1:
-            return self.one_query(q, k, v, mask), None
         return self.kernel(q, k, v, mask), None
-
-    def one_query(self, q, k, v, mask):
-        """The query heads of one key/value head as so many queries of it: the kernel repeats no keys."""
-        grouped = q.reshape(q.shape[0], k.shape[1], -1, q.shape[-1])  # (B, K, H/K, D)
-        return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=self.scale).view_as(q)
 
     def kernel(self, q, k, v, mask):
         """PyTorch's; the fast one on a CPU wants values as wide as keys."""
         if q.requires_grad and torch.is_autocast_enabled("cpu") and q.device.type == "cpu":
             return self.products(q, k, v, mask)
-        width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
-        if width < k.shape[-1]:
-            v = F.pad(v, (0, k.shape[-1] - width))  # (B, K, S, D)
+        (batch, heads, length, depth), width, group = q.shape, v.shape[-1], q.shape[1] // k.shape[1]
+        if width < depth:
+            v = F.pad(v, (0, depth - width))  # (B, K, S, D)
+        if few := group > 1 and length < depth:
+            # the kernel copies the keys for every query head; the mask, for few queries the smaller, is copied instead,
+            # and the query heads of one key/value head go in as so many queries of it
+            q = q.reshape(batch, -1, group * length, depth)  # (B, K, H/K T, D)
+            if mask is not None and length > 1:
+                mask = mask.expand(-1, -1, length, -1).repeat(1, 1, group, 1)  # (1 or B, 1, H/K T, S)
+        grouped = group > 1 and not few
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
-        return out[..., :width]  # (B, H, T, D')
+        return out.reshape(batch, heads, length, -1)[..., :width]  # (B, H, T, D')
 
     def products(self, q, k, v, mask):
         """Training in bf16 on a CPU: the kernel's way back takes three times as long as these products."""
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # (B, H, S, ...)
-        hidden = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, torch.finfo(torch.bfloat16).min)
-        scores = (q * self.scale) @ k.transpose(-1, -2) + hidden  # (B, H, T, S)
+        bias = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, torch.finfo(torch.bfloat16).min)
+        scores = (q * self.scale) @ k.transpose(-1, -2) + bias  # (B, H, T, S)
         return scores.softmax(-1) @ v  # (B, H, T, D')
 
     def with_sinks(self, q, k, v, mask, sinks):

@@ -42,9 +42,10 @@ class Timeline:
     """Where the T tokens of one forward pass stand, shared by all layers.
 
     columns (T,): places on the batch's timeline. padding (B,) or None: how many columns at the left of each row are
-    empty. begun: whether all these columns come after it, in every row. documents (B, T) or None: which of several
-    documents packed into one row each token belongs to (while training, without a cache). Layers of one kind ask for
-    the same angles and the same mask: `once` computes each a single time a pass.
+    empty. begun: whether all these columns come after it, in every row. While training, without a cache: documents
+    (B, T), which of several documents packed into one row each token belongs to, and real (B, T), False where a row is
+    padded behind them. Layers of one kind ask for the same angles and the same mask: `once` computes each a single time
+    a pass.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Timeline:
         padding: torch.Tensor | None = None,
         begun: bool = False,
         documents: torch.Tensor | None = None,
+        real: torch.Tensor | None = None,
     ):
-        self.columns, self.padding, self.begun, self.documents = columns, padding, begun, documents
+        self.columns, self.padding, self.begun = columns, padding, begun
+        self.documents, self.real = documents, real
         self._made: dict[Hashable, object] = {}
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
@@ -76,7 +79,7 @@ class Timeline:
     def token_mask(self) -> torch.Tensor | None:
         """(B, T), False at padding; None where there is none."""
         if self.padding is None or self.begun:
-            return None
+            return self.real
         return self.once("tokens", lambda: self.columns >= self.padding[:, None])
 
     def angles(self, rope: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,7 +140,7 @@ class MoE(nn.Module):
         """Where `token_mask` (B, T) is False stands padding: no router and no expert sees it, and its output is 0."""
         if token_mask is not None:
             out = torch.zeros_like(x)
-            out[token_mask] = self.route(x[token_mask])
+            out[token_mask] = self.route(x[token_mask]).to(x.dtype)
             return out
         return self.route(x.flatten(0, 1)).view_as(x)
 

@@ -4,6 +4,7 @@ Each router is a module x (N, C) -> Routing, so that a hook on it sees everythin
 (before or after the choice), whether the chosen weights are made to sum to 1, and in what steers the choice.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -142,7 +143,9 @@ class _Float32Router(Router):
     for one token in ten on random data)."""
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.float(), self.weight.float())
+        # autocast would round the product again
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.float(), self.weight.float())
 
 
 @dataclass(frozen=True, kw_only=True)

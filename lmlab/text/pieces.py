@@ -1,4 +1,4 @@
-"""Tokens one by one, as they can be shown: blanks made visible, bytes that are no character alone in hexadecimal."""
+"""Tokens one by one, as they can be shown: blanks made visible, bytes that no letter shows in hexadecimal."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,23 @@ from lmlab.text.tokenizer import Tokenizer
 
 
 def pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
-    """Each token by itself: a blank as a dot, the end of a line as an arrow, and of a character that lies in several
-    tokens its bytes, "<F0 9F>"."""
-    return [_piece(tokenizer, int(number)) for number in ids]
+    """Each token by itself: a blank as a dot, the end of a line as an arrow, and what no letter shows (a part of a
+    character, a control character) as its bytes, "<F0 9F>"."""
+    return [piece(tokenizer, number) for number in ids]
 
 
-def _piece(tokenizer: Tokenizer, number: int) -> str:
+def piece(tokenizer: Tokenizer, number: int) -> str:
+    """One token, as in `pieces`."""
+    number = int(number)
     text = tokenizer.token(number)
-    if "\ufffd" in text:
+    if "\ufffd" in text or not text.replace("\n", "").isprintable():
         return f"<{' '.join(f'{BYTES[letter]:02X}' for letter in tokenizer.inner.id_to_token(number))}>"
     return text.replace(" ", "\u00b7").replace("\n", "\u21b5")
+
+
+def quoted(tokenizer: Tokenizer, number: int) -> str:
+    """One token in a sentence."""
+    return f'"{piece(tokenizer, number)}"'
 
 
 def _bytes() -> dict[str, int]:

@@ -1,33 +1,60 @@
 """Texts of the corpus cut where only one word can follow: prompts with a known answer."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer
 
-LAST_QUESTION = re.compile(r"\? (?:In|On|At) the( \w+)\.$")
-VISIT = re.compile(r"\. \w+ and( \w+) often visited ")
+QUESTION = r"Where is the (\w+)\? (In|On|At) the"
+LAST_QUESTION = re.compile(rf"{QUESTION}( \w+)\.$")
+STATED = re.compile(r" lies (\w+) the( \w+)\.")
+VISIT = re.compile(r"\. (\w+) and( \w+) often visited ")
 
 
-def names(tokenizer: Tokenizer, number: int) -> list[tuple[list[int], int]]:
+class Prompt(NamedTuple):
+    """The ids of a text up to its answer, the answer's one id, and `guess`: how often someone is right who knows what
+    kind of word must follow, and takes at random one of that kind that the text has told."""
+
+    ids: list[int]
+    answer: int
+    guess: float
+
+
+def names(tokenizer: Tokenizer, number: int) -> list[Prompt]:
     """Stories that no training seed writes, cut where a friend must be named whose name was told ("... called Tom. Mia
-    and"): the ids of each, and the one of the name."""
-    return [*islice(_cut(tokenizer, "story", VISIT), number)]
+    and"). A guess takes one of the two names."""
+    found = _cut(tokenizer, "story", VISIT, lambda text, cut: 1 / len({cut[1], cut[2].strip()}))
+    return [*islice(found, number)]
 
 
-def recall(tokenizer: Tokenizer, number: int) -> list[tuple[list[int], int]]:
+def recall(tokenizer: Tokenizer, number: int) -> list[Prompt]:
     """Recall texts that no training seed writes, cut where a place that was stated earlier must be named ("... Where is
-    the ring? In the"): the ids of each, and the one that names it."""
-    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION), number)]
+    the ring? In the"). At least two places with that word before them were stated, of which a guess takes one, and no
+    earlier question has asked for the same."""
+    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION, _guess_of_places), number)]
 
 
-def _cut(tokenizer: Tokenizer, domain: str, answer: re.Pattern) -> Iterator[tuple[list[int], int]]:
-    """The texts of a domain that have such an answer, a single token, each cut before it."""
+def _guess_of_places(text: str, cut: re.Match) -> float | None:
+    """None where the places leave no choice, or where the answer was given before."""
+    thing, preposition, place = cut.groups()
+    stated = [where for how, where in STATED.findall(text) if how == preposition.lower()]
+    again = thing in [asked for asked, _ in re.findall(QUESTION, text[: cut.start()])]
+    return None if again or len({*stated}) < 2 else stated.count(place) / len(stated)
+
+
+def _cut(
+    tokenizer: Tokenizer, domain: str, answer: re.Pattern, guess: Callable[[str, re.Match], float | None]
+) -> Iterator[Prompt]:
+    """The texts of a domain that have such an answer, the pattern's last group and a single token, each cut before it;
+    not those of which `guess` makes None."""
     for document in documents("general", seed=-1):
         found = answer.search(document.text) if document.domain == domain else None
-        if found:
-            first, *rest = tokenizer.encode(found[1])
+        chance = found and guess(document.text, found)
+        if chance:
+            first, *rest = tokenizer.encode(found[found.lastindex])
             if not rest:
-                yield [tokenizer.end, *tokenizer.encode(document.text[: found.start(1)])], first
+                before = document.text[: found.start(found.lastindex)]
+                yield Prompt([tokenizer.end, *tokenizer.encode(before)], first, chance)

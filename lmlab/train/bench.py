@@ -19,8 +19,8 @@ from lmlab.generation import generate
 from lmlab.measure import flops, memory, sizes
 from lmlab.model import LanguageModel, build
 from lmlab.text.tokenizer import Tokenizer
-from lmlab.train.__main__ import corpus_tokenizer
 from lmlab.train.changes import Change, apply, changes
+from lmlab.train.data import corpus_tokenizer
 from lmlab.train.optimizers import init_for_training
 from lmlab.train.pretraining import Record, pretrain
 from lmlab.train.recipe import Recipe

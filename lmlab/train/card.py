@@ -26,14 +26,16 @@ def command(name: str, recipe: Recipe) -> str:
     words = ["python -m lmlab.train", name]
     for field in fields(Recipe):
         value, flag = getattr(recipe, field.name), "--" + field.name.replace("_", "-")
-        if value != field.default:
+        if value is None:
+            words.append(f"{flag} 0")  # no Muon
+        elif value != field.default:
             words.append(flag if value is True else f'{flag} "{value}"' if " " in str(value) else f"{flag} {value}")
     return " ".join(words)
 
 
 def measured(model: LanguageModel, tok: Tokenizer, recipe: Recipe) -> dict[str, float]:
     """Distances to the floor (nats per token), recall, addition and stories (shares)."""
-    held = held_out(recipe.stages[0][0], tok, HELD_OUT, recipe.length)
+    held = held_out(recipe.stages[0].mixture, tok, HELD_OUT, recipe.length)
     found = {f"distance {domain}": value for domain, value in distance(model, held).items()}
     found["recall over 100 tokens and more"] = recall(model, tok)
     found["addition of pairs kept out of training"] = addition(model, tok)

@@ -11,9 +11,8 @@ from itertools import islice
 
 import torch
 
-from lmlab.generation import generate
+from lmlab.generation import write
 from lmlab.model import LanguageModel
-from lmlab.sampling import Sampler
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
 from lmlab.text.domains import DOMAIN_LEXICON, held_out
@@ -35,7 +34,8 @@ def answers(model: LanguageModel, tokenizer: Tokenizer, asked: Iterable[tuple[st
             read_rows.append([tokenizer.end, *encoding.ids])
             places.append([i for i, (a, b) in enumerate(encoding.offsets, start=1) if a < end and b > start])
         longest = max(map(len, read_rows))
-        ids = torch.tensor([row + [tokenizer.pad] * (longest - len(row)) for row in read_rows])  # (B, T)
+        padded = [row + [tokenizer.pad] * (longest - len(row)) for row in read_rows]
+        ids = torch.tensor(padded, device=model.embed_tokens.weight.device)  # (B, T)
         best = model(ids)[:, :-1].argmax(-1) == ids[:, 1:]  # (B, T - 1): the token after each is the best one
         found += [bool(best[i, torch.tensor(place) - 1].all()) for i, place in enumerate(places)]
     return found
@@ -43,17 +43,20 @@ def answers(model: LanguageModel, tokenizer: Tokenizer, asked: Iterable[tuple[st
 
 def questions(tokenizer: Tokenizer, number: int, beyond: int) -> list[tuple[str, Span]]:
     """Recall texts that no training seed writes, up to a question whose fact was stated `beyond` tokens or more before
-    its answer, and the answer's span."""
+    its answer, and the answer's span. A question that was answered before is left out: its answer stands close by."""
     found: list[tuple[str, Span]] = []
     for document in documents("reasoning", seed=-2):
         if document.domain != "recall":
             continue
         text, offsets = document.text, tokenizer.inner.encode(document.text).offsets
+        answered = set()
         for asked in re.finditer(r" (?:What color is|Where is) the (\w+)\? ([A-Z][^.?]*)\.", text):
             fact = re.search(rf" The {asked[1]} is [^.]*\.", text)
             tokens = sum(fact.end() <= start < asked.start(2) for start, _ in offsets)
-            if tokens >= beyond:
+            question = asked[0].partition("?")[0]
+            if tokens >= beyond and question not in answered:
                 found.append((text[: asked.end()], asked.span(2)))
+            answered.add(question)
         if len(found) >= number:
             return found[:number]
     raise AssertionError("documents() has no end")
@@ -91,20 +94,7 @@ def stories(
     every later mention true to what the story said before."""
     openings = random.Random(seed).choices(OPENINGS, k=number)
     prompts = [[tokenizer.end, *tokenizer.encode(opening)] for opening in openings]
-    generator, rows = torch.Generator().manual_seed(seed), [[] for _ in prompts]
-    steps = generate(
-        model,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        sampler=Sampler(),
-        stop_tokens=[tokenizer.end],
-        generator=generator,
-    )
-    for step in steps:
-        for row, token in zip(rows, step.token.tolist(), strict=True):
-            row.append(token)
-    texts = []
-    for prompt, row in zip(prompts, rows, strict=True):
-        kept = row[: row.index(tokenizer.end)] if tokenizer.end in row else row
-        texts.append(tokenizer.decode(prompt[1:] + kept))
+    generator = torch.Generator(model.embed_tokens.weight.device).manual_seed(seed)
+    written = write(model, prompts, stop=tokenizer.end, max_new_tokens=max_new_tokens, generator=generator)
+    texts = [tokenizer.decode(prompt[1:] + ids) for prompt, ids in zip(prompts, written, strict=True)]
     return [(text, read(DOMAINS["story"], DOMAIN_LEXICON, text) is not None) for text in texts]

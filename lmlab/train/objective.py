@@ -14,6 +14,7 @@ from lmlab.model import LanguageModel
 from lmlab.parts.balancing import expert_counts, global_batch_loss, load, update_bias_
 from lmlab.parts.masks import Timeline
 from lmlab.parts.router import Router, Routing
+from lmlab.text.tokenizer import Tokenizer
 from lmlab.train.data import IGNORED
 from lmlab.train.recipe import Recipe
 
@@ -31,11 +32,12 @@ class Losses:
 
 class Objective(nn.Module):
     """ids, targets (B, T) -> Losses. The mean is over the real targets of all ranks, so that a batch split over
-    processes has the gradient of the whole. The token `end` begins a document: none sees another of its row."""
+    processes has the gradient of the whole. The tokenizer's end token begins a document: none sees another of its
+    row. What follows the last one is padding: no router sees it."""
 
-    def __init__(self, model: LanguageModel, recipe: Recipe, end: int):
+    def __init__(self, model: LanguageModel, recipe: Recipe, tokenizer: Tokenizer):
         super().__init__()
-        self.model, self.recipe, self.end = model, recipe, end
+        self.model, self.recipe, self.tokenizer = model, recipe, tokenizer
         self.routed: list[tuple[Router, Routing]] = []
         routers = [module for module in model.modules() if isinstance(module, Router)]
         self.hooks = [router.register_forward_hook(self._note) for router in routers]
@@ -50,11 +52,13 @@ class Objective(nn.Module):
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> Losses:
         self.routed.clear()
-        hidden = self.model.hidden(ids, timeline=self.timeline(ids))  # (B, T, C)
+        hidden = self.model.hidden(ids, timeline=self.timeline(ids, ids))  # (B, T, C)
         next_token = _mean(self.model.lm_head(hidden), targets)
         total, mtp = next_token, None
         if self.model.config.mtp:
-            further = self.model.mtp[0](hidden[:, :-1], ids[:, 1:], self.timeline(ids[:, 1:]))  # (B, T - 1, V)
+            # a place belongs to the document of its hidden state: the last one of a document stays in it
+            timeline = self.timeline(ids[:, :-1], ids[:, 1:])
+            further = self.model.mtp[0](hidden[:, :-1], ids[:, 1:], timeline)  # (B, T - 1, V)
             mtp = _mean(further, targets[:, 1:])
             total = total + self.recipe.mtp * mtp
         free = [routing for router, routing in self.routed if not _biased(router)]
@@ -64,8 +68,11 @@ class Objective(nn.Module):
         loads = load(torch.stack(counts)) if counts else None
         return Losses(total, next_token.detach(), None if mtp is None else mtp.detach(), loads)
 
-    def timeline(self, ids: torch.Tensor) -> Timeline:
-        return Timeline(torch.arange(ids.shape[1], device=ids.device), documents=(ids == self.end).cumsum(1))
+    def timeline(self, ids: torch.Tensor, read: torch.Tensor) -> Timeline:
+        """ids (B, T) say to which document each place belongs; read (B, T), the tokens read there, what is padding."""
+        documents, real = (ids == self.tokenizer.end).cumsum(1), read != self.tokenizer.pad  # (B, T)
+        columns = torch.arange(ids.shape[1], device=ids.device)  # (T,)
+        return Timeline(columns, documents=documents, real=None if bool(real.all()) else real)
 
     @torch.no_grad()
     def balance(self, rate: float) -> None:

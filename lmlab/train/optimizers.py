@@ -60,7 +60,7 @@ def init_for_training(model: LanguageModel, generator: torch.Generator) -> None:
     """Weights as a small model wants them: projections normal with variance 1 / inputs, the embedding with a standard
     deviation of 0.5 (1 / sqrt(C) where it is the head, too). Norms, biases and sinks stay as they are."""
     for name, parameter in model.named_parameters():
-        if parameter.ndim < 2:
+        if parameter.ndim < 2 or name.endswith("bias"):
             continue
         std = parameter.shape[-1] ** -0.5
         if name == "embed_tokens.weight" and not model.config.tie_word_embeddings:

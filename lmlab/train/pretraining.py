@@ -69,21 +69,22 @@ def pretrain(
         raise ValueError(f"batch_size={recipe.batch_size} is not a multiple of the {ranks} processes")
     if shard and (folder or recipe.muon_learning_rate):
         raise ValueError("with shard=True set muon_learning_rate=None (Muon needs whole matrices), and give no folder")
-    objective = Objective(model, recipe, tokenizer.end)
+    objective = Objective(model, recipe, tokenizer)
     try:
         run = _distributed(objective, shard)
         optimizers = build(model, recipe)
         done = state.load(folder, model, optimizers, recipe) if folder else 0
-        tried_on = evaluate_mixture or recipe.stages[0][0]
-        held = held_out(tried_on, tokenizer, evaluate_on, recipe.length) if evaluate_on and not shard else None
+        tried_on = evaluate_mixture or recipe.stages[0].mixture
+        length = max(stage.length for stage in recipe.stages)
+        held = held_out(tried_on, tokenizer, evaluate_on, length) if evaluate_on and not shard else None
+        device = model.embed_tokens.weight.device
         for step, (ids, targets) in enumerate(islice(batches(recipe, tokenizer), done, None), done + 1):
             start, rate = time.perf_counter(), recipe.rate(step - 1)
-            losses, norm = _step(run, optimizers, ids[rank::ranks], targets[rank::ranks], recipe, rate)
+            mine = ids[rank::ranks].to(device), targets[rank::ranks].to(device)
+            losses, norm = _step(run, optimizers, *mine, recipe, rate)
             objective.balance(rate)
             seconds, last = time.perf_counter() - start, step == recipe.steps
-            if folder and rank == 0 and (step % save_every == 0 or last):
-                state.save(folder, step, model, optimizers, recipe)
-            yield Record(
+            record = Record(
                 step=step,
                 steps=recipe.steps,
                 tokens=step * recipe.batch_size * recipe.length,
@@ -95,6 +96,10 @@ def pretrain(
                 load=None if losses.loads is None else float(losses.loads.max()),
                 distance=distance(model, held) if held and (step % evaluate_every == 0 or last) else None,
             )
+            # once the record is made: a run killed while it tries the model does the step again
+            if folder and rank == 0 and (step % save_every == 0 or last):
+                state.save(folder, step, model, optimizers, recipe)
+            yield record
     finally:
         objective.close()
 
@@ -137,9 +142,11 @@ def above_floor(model: LanguageModel, held: HeldOut, batch_size: int = 32) -> tu
     """How far each text's loss lies above its floor, in nats, and its tokens. (N,), (N,)"""
     found = []
     for ids, targets in zip(held.ids.split(batch_size), held.targets.split(batch_size), strict=True):
-        logits = model(ids).float()
+        device = model.embed_tokens.weight.device
+        logits = model(ids.to(device)).float()
+        targets = targets.to(device)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-        found.append(losses.view(targets.shape).sum(1))
+        found.append(losses.view(targets.shape).sum(1).cpu())
     return torch.cat(found) - held.floors, (held.targets != IGNORED).sum(1)
 
 
@@ -154,6 +161,13 @@ def distance(model: LanguageModel, held: HeldOut) -> dict[str, float]:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records that a run has written, one JSON value a line; after a resumed step, its last one."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Record(**line) for _, line in sorted({line["step"]: line for line in lines}.items())]
+    """The records that a run has written, one JSON value a line; of a step that was done again, the last one. A line
+    that a killed run left unfinished is passed over."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = Record(**json.loads(line))
+        except json.JSONDecodeError:
+            continue
+        found[record.step] = record
+    return [found[step] for step in sorted(found)]

@@ -1,8 +1,22 @@
 """What a training run is: everything that decides its result, as one frozen value that is saved beside the weights."""
 
+import random
+import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from typing import NamedTuple
+
+_STAGE = re.compile(r"([a-z_]+)(?::(\d*\.?\d+))?(?:@(\d+))?")
 
 RECIPE = "recipe.json"  # its file beside a checkpoint's weights
+
+
+class Stage(NamedTuple):
+    """A mixture, its share of the steps, and the length of its rows."""
+
+    mixture: str
+    share: float
+    length: int
 
 
 def is_own_text(mixture: str) -> bool:
@@ -13,8 +27,10 @@ def is_own_text(mixture: str) -> bool:
 class Recipe:
     """`tokens` are positions read, padding included; a step reads batch_size rows of `length`.
 
-    mixture             one of the corpus (text/corpus.py); several as stages, each with its share of the steps, as in
-                        "general:0.6 reasoning:0.3 long:0.1"; or a .txt file of the reader's own
+    mixture             one of the corpus (text/corpus.py); several as stages, each with its share of the steps and, if
+                        it has rows of its own length, that, as in "general:0.6 reasoning:0.3 long:0.1@1024" (a step
+                        then has fewer rows, and as many tokens); or a .txt file of the reader's own
+    shuffled            the steps of all stages in random order: the same texts as one flat mixture
     learning_rate       AdamW's, for embeddings, head, norms and what else is not a matrix of a layer
     muon_learning_rate  Muon's, for the layers' matrices; None: AdamW for them, too
     warmup, decay       shares of the steps: the rate rises linearly, stays, and falls linearly to nearly nothing
@@ -27,6 +43,7 @@ class Recipe:
 
     tokens: int
     mixture: str = "general"
+    shuffled: bool = False
     batch_size: int = 16
     length: int = 256
     learning_rate: float = 3e-3
@@ -50,32 +67,40 @@ class Recipe:
         if not 0 <= self.warmup + self.decay <= 1:
             raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that add up to at most 1")
 
-        if abs(sum(share for _, share in self._shares()) - 1) > 1e-6:
+        if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError(f"the shares of the stages in {self.mixture!r} add up to something else than 1")
-
-    def _shares(self) -> list[tuple[str, float]]:
-        if is_own_text(self.mixture):
-            return [(self.mixture, 1.0)]
-        parts = [part.partition(":") for part in self.mixture.split()]
-        try:
-            return [(name, float(share or 1)) for name, _, share in parts]
-        except ValueError:
-            raise ValueError(f"in mixture={self.mixture!r} a share is no number: write general:0.6 long:0.4") from None
+        for stage in self.stages:
+            if self.batch_size * self.length % stage.length:
+                raise ValueError(
+                    f"a step reads {self.batch_size} x {self.length} tokens, which are no whole rows of {stage.length}"
+                )
 
     @property
     def steps(self) -> int:
         return self.tokens // (self.batch_size * self.length)
 
     @property
-    def stages(self) -> list[tuple[str, int]]:
-        """Each mixture and its steps, in order."""
-        found, before, done = [], 0.0, 0
-        for name, share in self._shares():
-            before += share
-            end = round(before * self.steps)
-            found.append((name, end - done))
-            done = end
-        return found
+    def stages(self) -> list[Stage]:
+        """ValueError for a mixture that does not say what it should."""
+        if is_own_text(self.mixture):
+            return [Stage(self.mixture, 1.0, self.length)]
+        found = [_STAGE.fullmatch(part) for part in self.mixture.split()]
+        if not found or None in found:
+            raise ValueError(f"mixture={self.mixture!r}: write general, or general:0.6 long:0.4, or with long:0.4@1024")
+        return [
+            Stage(name, float(share or 1), int(length or self.length))
+            for name, share, length in (one.groups() for one in found)
+        ]
+
+    @property
+    def order(self) -> list[int]:
+        """The number of the stage that each step reads from."""
+        ends, before = [], 0.0
+        for stage in self.stages:
+            before += stage.share
+            ends.append(round(before * self.steps))
+        steps = [bisect_right(ends, step) for step in range(self.steps)]
+        return random.Random(self.seed).sample(steps, len(steps)) if self.shuffled else steps
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate at a step, counted from 0."""

@@ -176,7 +176,7 @@ export default {
     const draw = [text(node)], beside = kit.add(node, "div", { class: "beside" });
     draw.push(bars(beside, model), side(beside));
     kit.add(node, "p", {}, "Grey: the model's own probabilities; blue: what the next step draws from. Pieces: \u2713 an accepted draft, \u2717 a rejected one, with what "
-      + "was drawn in its place after it, ? a draft that waits, \u261e chosen by you, \u2423 a blank.");
+      + "was drawn in its place after it, ? a draft that waits, \u261e chosen by you, \u00b7 a blank.");
     kit.words(node, model);
     kit.drawing(node, model, (data) => draw.forEach((one) => one(data)));
   },

@@ -13,6 +13,7 @@ from lmlab.generation_session import Session
 from lmlab.measure.generation import cache_use, candidates, entropy
 from lmlab.model import LanguageModel
 from lmlab.sampling import Greedy, Sampler
+from lmlab.text.pieces import piece, quoted
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
 
@@ -131,16 +132,16 @@ def data(session: Session, tokenizer: Tokenizer) -> dict:
     rows = candidates(own, reshaped, BARS, also=draft and draft.id)
     pieces = [
         {
-            "text": label(tokenizer, one.id),
+            "text": piece(tokenizer, one.id),
             "how": one.how,
-            "draft": None if one.draft is None else label(tokenizer, one.draft),
+            "draft": None if one.draft is None else piece(tokenizer, one.draft),
         }
         for one in session.tokens
     ]
     bars = [
         {
             "token": token,
-            "text": label(tokenizer, token),
+            "text": piece(tokenizer, token),
             "own": float(row.own),
             "reshaped": float(row.reshaped),
             "draft": bool(draft and token == draft.id),
@@ -151,7 +152,7 @@ def data(session: Session, tokenizer: Tokenizer) -> dict:
     rest[rows.index.tolist()] = False
     return {
         "pieces": pieces,
-        "pending": draft and {"text": label(tokenizer, draft.id), "chance": session.chance},
+        "pending": draft and {"text": piece(tokenizer, draft.id), "chance": session.chance},
         "bars": bars,
         "others": {"number": int(rest.sum()), "own": float(own[rest].sum()), "reshaped": float(reshaped[rest].sum())},
         "entropy": {"own": float(entropy(own)), "reshaped": float(entropy(reshaped)), "most": math.log2(len(own))},
@@ -170,21 +171,11 @@ def verdicts(session: Session) -> dict[str, int]:
     return {"accepted": hows.count("accepted"), "rejected": hows.count("replaced"), "passes": session.passes}
 
 
-def label(tokenizer: Tokenizer, id: int) -> str:
-    """A token with its blanks and line ends made visible; what no letter shows as its number."""
-    text = tokenizer.token(id).replace("\n", "\u21b5")
-    return text.replace(" ", "\u2423") if text.isprintable() and "\ufffd" not in text else f"#{id}"
-
-
-def word(tokenizer: Tokenizer, id: int) -> str:
-    return f'"{label(tokenizer, id)}"'.replace("\u2423", " ")
-
-
 def summary(name: str, session: Session, tokenizer: Tokenizer) -> str:
     """What the picture shows, in words with its numbers."""
     own, reshaped = session.logits.softmax(-1), session.probabilities
     first = [
-        f"{word(tokenizer, token)} {row.own:.1%} (drawn with {row.reshaped:.1%})"
+        f"{quoted(tokenizer, token)} {row.own:.1%} (drawn with {row.reshaped:.1%})"
         for token, row in candidates(own, reshaped, 3).iterrows()
     ]
     use = caches(session).sum() / 1000
@@ -200,13 +191,13 @@ def summary(name: str, session: Session, tokenizer: Tokenizer) -> str:
 def happened(session: Session, tokenizer: Tokenizer) -> str:
     """How the text came to its last token."""
     last, number = session.tokens[-1], len(session.tokens)
-    this = f"Token {number}: {word(tokenizer, last.id)}"
+    this = f"Token {number}: {quoted(tokenizer, last.id)}"
     said = {
         "prompt": f"The prompt has {number} tokens.",
         "drawn": f"{this}, drawn.",
         "chosen": f"{this}, chosen by you.",
         "accepted": f"{this}, an accepted draft.",
-        "replaced": f"{this}, drawn when {word(tokenizer, last.draft or 0)} was rejected.",
+        "replaced": f"{this}, drawn when {quoted(tokenizer, last.draft or 0)} was rejected.",
     }[last.how]
     ended = {"stop": " The text has ended.", "full": " There is no more room.", "": ""}[session.ended]
     again = " A window had overwritten what it now needs: the text was read again." if session.reread else ""
@@ -216,6 +207,6 @@ def happened(session: Session, tokenizer: Tokenizer) -> str:
 def drafted(session: Session, tokenizer: Tokenizer) -> str:
     found, pending = verdicts(session), ""
     if session.draft is not None:
-        pending = f"The next draft, {word(tokenizer, session.draft.id)}, will be accepted with {session.chance:.0%}."
+        pending = f"The next draft, {quoted(tokenizer, session.draft.id)}, will be accepted with {session.chance:.0%}."
     told = f"Drafts: {found['accepted']} accepted, {found['rejected']} rejected; {len(session.written)} tokens in "
     return f"{told}{found['passes']} passes. {pending}".rstrip()

@@ -175,12 +175,16 @@ def test_a_journey_shows_lengths_directions_shares_and_the_lens():
 def test_models_of_one_family_differ_by_dash_where_answers_appear():
     names = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
     found = pd.DataFrame({name: [0.1, 0.2 + i / 10, 0.9] for i, name in enumerate(names)}, index=PARTS)
-    axes, other = residual.appearance({"one": found, "another": 1 - found}, "late").axes
-    assert [line.get_ydata().tolist() for line in other.lines] == [[*(1 - found[name])] for name in names]
+    guesses = {"one": 0.5, "another": 0.25}
+    axes, other = residual.appearance({"one": found, "another": 1 - found}, guesses, "late").axes
+    (line, said), (other_line, other_said) = [(panel.lines[-1], panel.texts[0].get_text()) for panel in (axes, other)]
+    assert ({*line.get_ydata()}, {*other_line.get_ydata()}) == ({0.5}, {0.25}), "where a guess is right"
+    assert (said, other_said) == ("a guess among those told: 50%", "a guess among those told: 25%")
+    assert [line.get_ydata().tolist() for line in other.lines[:-1]] == [[*(1 - found[name])] for name in names]
     assert (axes.get_title("left"), other.get_title("left")) == ("one", "another")
-    assert [line.get_ydata().tolist() for line in axes.lines] == [[*found[name]] for name in names]
-    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines}
-    assert len(looks) == 4 and [text.get_text() for text in axes.texts] == ["late"]
+    assert [line.get_ydata().tolist() for line in axes.lines[:-1]] == [[*found[name]] for name in names]
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines[:-1]}
+    assert len(looks) == 4 and axes.texts[-1].get_text() == "late"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == names
 
 

@@ -1,6 +1,7 @@
 """Entropy, acceptance and costs against other ways to compute them; cache bytes against what is allocated."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,16 +11,20 @@ import lmlab
 import lmlab.measure.flops
 from lmlab.generation import read
 from lmlab.generation_session import Session
+from lmlab.measure import sizes
 from lmlab.measure.generation import (
     acceptance,
     cache_use,
     candidates,
     drafting,
     entropy,
+    fates,
     flops_by_token,
     seconds_by_token,
     seconds_of_pass,
+    weights_read,
 )
+from lmlab.parts.moe import MoEConfig
 from lmlab.sampling import Sampler
 from tests.small import random_model
 
@@ -101,18 +106,72 @@ def test_timed_tokens_are_those_that_generate_writes(monkeypatch):
     assert written == (steps, steps)
 
 
-def test_a_timed_pass_reads_so_many_tokens_after_the_context(monkeypatch):
-    model, read = random_model("mini-gpt-oss"), set()
+def test_a_timed_pass_reads_so_many_tokens_of_the_text_after_the_others(monkeypatch):
+    model, read, text = random_model("mini-gpt-oss"), set(), [*range(7, 49)]
     hidden = type(model).hidden
 
     def watched(self, ids, cache):
-        read.add((int(cache.length), ids.shape[1]))
+        read.add((int(cache.length), *ids[0].tolist()))
         return hidden(self, ids, cache)
 
     monkeypatch.setattr(type(model), "hidden", watched)
-    table = seconds_of_pass(model, context=40, tokens=[1, 2])
+    table = seconds_of_pass(model, text, tokens=[1, 2])
     assert table.index.tolist() == [1, 2] and (table > 0).all()
-    assert read == {(0, 40), (40, 1), (40, 2)}
+    assert read == {(0, *text[:40]), (40, text[40]), (40, *text[40:])}
+    with pytest.raises(ValueError, match="a text of 2 tokens leaves none to stand before a pass over 2"):
+        seconds_of_pass(model, [3, 1], tokens=[1, 2])
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-120b", "qwen3-8b", "qwen3-235b-a22b", "deepseek-v3"])
+def test_weights_read_lie_between_those_of_one_token_and_all(name):
+    config = lmlab.config(name)
+    read = [weights_read(config, n) for n in (1, 2, 10, 100_000)]
+    assert read[0] == sizes.active(config, embedding=False)
+    embedding = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+    assert read[-1] == pytest.approx(sizes.total(config) - embedding, rel=1e-9), "in the end all experts are read"
+    if name == "qwen3-8b":
+        assert len({*read}) == 1, "a dense model reads all of it for one token"
+    else:
+        assert read == sorted(read) and read[1] < 2 * read[0]
+
+
+def test_weights_read_are_those_that_random_choices_reach():
+    config = lmlab.config("mini-deepseek-v3")
+    mlp, generator = config.blocks[-1].mlp, torch.Generator().manual_seed(0)
+    scores = torch.rand(20_000, 3, mlp.num_experts, generator=generator)  # three tokens each
+    chosen = torch.zeros_like(scores).scatter(-1, scores.topk(mlp.num_experts_per_tok).indices, 1.0)
+    reached = float(chosen.amax(1).sum(-1).mean())
+    one = 3 * config.hidden_size * mlp.moe_intermediate_size
+    layers = sum(isinstance(block.mlp, MoEConfig) for block in config.blocks)
+    more = layers * one * (reached - mlp.num_experts_per_tok)
+    assert weights_read(config, 3) == pytest.approx(sizes.active(config, embedding=False) + more, rel=2e-3)
+
+
+def test_drafting_times_what_is_still_to_be_written(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("lmlab.measure.generation.perf_counter", lambda: clock[0])
+    model, how = random_model("mini-deepseek-v3"), {"max_new_tokens": 9, "sampler": Sampler(temperature=9.0)}
+
+    def steps(**more):
+        for step in lmlab.generate(model, [3, 1, 4], generator=torch.Generator().manual_seed(0), **how, **more):
+            clock[0] += 0.5
+            yield step
+
+    told = drafting(steps(speculative=True)) + drafting(steps())
+    assert told.seconds == 9.0 and told.tokens == 18 and told.passes == 18 - told.accepted
+
+
+def test_fates_are_those_of_a_session():
+    model = random_model("mini-deepseek-v3")
+    session = Session(model, [3, 1, 4], max_length=80, sampler=Sampler(temperature=9.0), drafts=True)
+    found = fates([session.step() for _ in range(60)])
+    written = [(id, how) for id, how in found if how != "rejected"]
+    assert written == [(token.id, token.how) for token in session.written]
+    assert {how for _, how in found} == {"drawn", "accepted", "rejected", "replaced"}
+    for (_, how), (_, after) in pairwise(found):
+        assert (how == "rejected") == (after == "replaced")
+    rejected = [token.draft for token in session.written if token.how == "replaced"]
+    assert [id for id, how in found if how == "rejected"] == rejected
 
 
 @pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-qwen3", "mini-deepseek-v3"])

@@ -8,6 +8,7 @@ import lmlab
 from lmlab import facts
 from lmlab.measure import residual
 from lmlab.text.pieces import pieces
+from lmlab.text.prompts import Prompt
 from tests.small import random_model
 from tests.text.test_tokenizer import TOKENIZER
 
@@ -119,15 +120,15 @@ def test_what_is_said_is_the_top_in_pieces(model):
 
 @torch.no_grad()
 def test_appearance_is_the_mean_over_prompts_at_their_last_token(model):
-    prompts = [([0, 5, 70], 8), ([0, 3], 90)]
+    prompts = [Prompt([0, 5, 70], 8, 0.5), Prompt([0, 3], 90, 0.5)]
     shown = residual.appearance(model, prompts)
-    found = [residual.stream(model, ids) for ids, _ in prompts]
+    found = [residual.stream(model, ids) for ids, *_ in prompts]
     each = [
         residual.lens(model, one.states[3, -1]).softmax(-1)[answer]
-        for one, (_, answer) in zip(found, prompts, strict=True)
+        for one, (_, answer, _) in zip(found, prompts, strict=True)
     ]
     assert shown.iloc[3] == pytest.approx(float(sum(each) / 2))
-    last = [model(torch.tensor([ids]))[0, -1].softmax(-1)[answer] for ids, answer in prompts]
+    last = [model(torch.tensor([ids]))[0, -1].softmax(-1)[answer] for ids, answer, _ in prompts]
     assert shown.iloc[-1] == pytest.approx(float(sum(last) / 2), rel=1e-3)
     assert list(shown.index) == list(found[0].parts)
 

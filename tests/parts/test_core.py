@@ -140,3 +140,13 @@ def test_training_in_bf16_has_the_output_and_gradients_of_float32(sinks):
         found.append([out.detach().float(), q.grad, k.grad, v.grad] + ([sink.grad] if sinks else []))
     for exact, rounded in zip(*found, strict=True):
         torch.testing.assert_close(rounded, exact, atol=0.03 * float(exact.abs().max()), rtol=0.03)
+
+
+@pytest.mark.parametrize("queries", [1, QUERIES])
+def test_values_wider_than_keys(queries):
+    q, k, _, _ = inputs(kv_heads=1)
+    v = torch.randn(BATCH, 1, KEYS, WIDTH + 6, generator=torch.Generator().manual_seed(1))
+    mask = mask_of()[..., -queries:, :]
+    out, _ = FusedAttention(SCALE)(q[..., -queries:, :], k, v, mask)
+    expected, _ = ExplicitAttention(SCALE)(q[..., -queries:, :], k, v, mask)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)

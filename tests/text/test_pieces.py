@@ -13,6 +13,7 @@ def test_blanks_lines_bytes_and_special_tokens_are_seen():
     assert shown[:2] == ["<|endoftext|>", "\u00b7the"]
     assert shown[-7:-4] == ["4", "7", "\u21b5"], "each digit by itself"
     assert shown[-4:] == ["<F0>", "<9F>", "<8E>", "<81>"]
+    assert pieces(TOKENIZER, TOKENIZER.encode("\x07\t")) == ["<07>", "<09>"], "no letter shows a control character"
 
 
 def test_there_is_a_letter_for_every_byte():

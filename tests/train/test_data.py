@@ -1,14 +1,15 @@
 """Rows hold whole documents, nearly without padding; held-out texts carry their floor."""
 
 import collections
+import dataclasses
 import itertools
 
 import pytest
 import torch
 
-from lmlab.text.corpus import documents, mixture
-from lmlab.text.tokenizer import train
-from lmlab.train.data import IGNORED, batches, held_out, own_text, packed, token_lists
+from lmlab.text.corpus import documents
+from lmlab.text.tokenizer import END, train
+from lmlab.train.data import IGNORED, batches, held_out, own_texts, packed, token_lists
 from lmlab.train.recipe import Recipe
 
 TEXTS = [document.text for document in itertools.islice(documents("general", 0), 500)]
@@ -78,47 +79,66 @@ def test_batches_are_shifted_and_repeatable():
 
 
 def test_stages_follow_one_another():
-    staged = recipe("general:0.5 reasoning:0.3 long:0.2", steps=10)
-    assert staged.stages == [("general", 5), ("reasoning", 3), ("long", 2)]
+    staged = recipe("general:0.5 reasoning:0.3 long:0.2@128", steps=10)
+    assert [stage.mixture for stage in staged.stages] == ["general", "reasoning", "long"]
+    assert staged.order == [0] * 5 + [1] * 3 + [2] * 2
     found = [ids for ids, _ in batches(staged, TOKENIZER)]
-    assert len(found) == 10
-    for at, stage in ((0, "general"), (5, "reasoning"), (8, "long")):
+    assert [tuple(ids.shape) for ids in found] == [(4, 64)] * 8 + [(2, 128)] * 2, "as many tokens a step"
+    for at, stage in ((0, "general"), (5, "reasoning")):
         alone, _ = next(batches(recipe(stage), TOKENIZER))
         assert torch.equal(found[at], alone)
 
 
-def test_the_flat_mixture_is_the_three_stages_in_one():
-    shares = dict.fromkeys(mixture("flat"), 0.0)
-    for stage, share in (("general", 0.6), ("reasoning", 0.3), ("long", 0.1)):
-        for domain, part in mixture(stage).items():
-            shares[domain] += share * part
-    assert shares == pytest.approx(mixture("flat"))
+def test_shuffled_stages_are_the_same_steps_in_another_order():
+    staged = recipe("general:0.5 reasoning:0.3 long:0.2@128", steps=10)
+    shuffled = dataclasses.replace(staged, shuffled=True)
+    assert shuffled.order != staged.order
+    steps = [[ids.tolist() for ids, _ in batches(one, TOKENIZER)] for one in (staged, shuffled)]
+    assert sorted(steps[0]) == sorted(steps[1]) and steps[0] != steps[1]
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("general:0.5 long:0.2", "add up to something else than 1"), ("general:x", "is no number")]
+    ("name", "says"),
+    [
+        ("general:0.5 long:0.2", "add up to something else than 1"),
+        ("general:x", "write general, or"),
+        ("general:0.5 long:0.5@100", "no whole rows of 100"),
+    ],
 )
 def test_stages_that_cannot_be_followed(name, says):
     with pytest.raises(ValueError, match=says):
         recipe(name)
 
 
-def test_a_text_of_ones_own(tmp_path):
+def test_a_text_of_ones_own_in_pieces(tmp_path):
     path = tmp_path / "book.txt"
     path.write_text("\n".join(TEXTS[:60]), encoding="utf-8")
     ids = TOKENIZER.encode(path.read_text(encoding="utf-8"))
-    train_on, try_on = own_text(str(path), TOKENIZER, 64)
-    assert train_on + try_on == ids and len(try_on) >= 64
-    text = " ".join(map(str, train_on))
+    train_on, try_on = own_texts(str(path), TOKENIZER, 64)
+    assert [token for piece in train_on + try_on for token in piece] == ids[: len(ids) // 64 * 64]
+    assert len(try_on) == len(ids) // 64 // 10
     for rows, targets in batches(recipe(str(path), steps=5), TOKENIZER):
         assert (rows[:, 0] == TOKENIZER.end).all() and (targets != IGNORED).all()
-        assert all(" ".join(map(str, row)) in text for row in targets.tolist()), "pieces of the first nine tenths"
+        assert all(row in train_on for row in targets.tolist())
     held = held_out(str(path), TOKENIZER, 3, 64)
     assert set(held.domains) == {"text"} and not held.floors.any()
-    assert held.targets[0].tolist() == try_on[:64]
+    assert held.targets.tolist() == try_on[:3]
     path.write_text("too short", encoding="utf-8")
     with pytest.raises(ValueError, match="rows of 64 need at least 192"):
         next(batches(recipe(str(path)), TOKENIZER))
+
+
+def test_texts_set_apart_by_the_end_token_stay_whole(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text(END.join([*TEXTS[:200], ""]), encoding="utf-8")
+    train_on, try_on = own_texts(str(path), TOKENIZER, LENGTH)
+    whole = [[*TOKENIZER.encode(text), TOKENIZER.end][:LENGTH] for text in TEXTS[:200]]
+    assert train_on + try_on == whole and len(try_on) == 20
+    ids, _ = next(batches(Recipe(tokens=4 * LENGTH, batch_size=4, length=LENGTH, mixture=str(path)), TOKENIZER))
+    begins = [document[:9] for document in train_on]
+    for row in ids.tolist():
+        for at, token in enumerate(row[:-10]):
+            assert token != TOKENIZER.end or row[at + 1 : at + 10] in begins or row[at + 1] == TOKENIZER.pad
 
 
 def test_held_out_texts_are_not_trained_on_and_know_their_floor():

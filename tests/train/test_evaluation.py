@@ -19,6 +19,8 @@ TOKENIZER = train((document.text for document in itertools.islice(documents("gen
 class Oracle:
     """Predicts the next token of the row itself, which no model can see, except in the columns that it gets wrong."""
 
+    embed_tokens = torch.nn.Embedding(1, 1)  # where a model says on which device it lies
+
     def __init__(self, wrong=lambda ids, column: False):
         self.wrong = wrong
 
@@ -37,6 +39,8 @@ def test_questions_ask_for_a_fact_far_back():
         assert text[start:end].lower() in fact and text[end:] == "."
         between = text[text.index(f" The {thing} is ") : start].split(".", 1)[1]
         assert len(TOKENIZER.encode(between)) >= 80
+        question = re.findall(r" (?:What color is|Where is) the \w+\?", text)[-1]
+        assert text.count(question) == 1, "answered before, the answer stands close by"
 
 
 def test_who_knows_everything_answers_everything():
@@ -69,6 +73,7 @@ def test_stories_are_read_by_the_grammar():
     [
         (Recipe(tokens=20_000_000, bf16=True), "mini-x --tokens 20000000 --bf16"),
         (Recipe(tokens=4096, mixture="general:0.5 long:0.5"), 'mini-x --tokens 4096 --mixture "general:0.5 long:0.5"'),
+        (Recipe(tokens=4096, muon_learning_rate=None), "mini-x --tokens 4096 --muon-learning-rate 0"),
     ],
 )
 def test_the_command_says_what_differs_from_the_defaults(recipe, expected):

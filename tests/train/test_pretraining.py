@@ -1,5 +1,6 @@
 """Training learns, goes on exactly where it stopped, and is the same over several processes."""
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -15,6 +16,7 @@ from lmlab.parts.balancing import expert_counts
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import train
 from lmlab.train import state
+from lmlab.train.__main__ import keep
 from lmlab.train.objective import Objective
 from lmlab.train.optimizers import build, init_for_training
 from lmlab.train.pretraining import pretrain, read_records
@@ -94,7 +96,7 @@ def test_stopping_leaves_the_model_without_hooks():
 
 def test_biases_move_against_the_load():
     model = fresh()
-    objective = Objective(model, SMALL, TOKENIZER.end)
+    objective = Objective(model, SMALL, TOKENIZER)
     ids = torch.randint(0, 512, (2, 64), generator=torch.Generator().manual_seed(0))
     objective(ids, ids)
     (router, routing), *_ = objective.routed
@@ -102,6 +104,76 @@ def test_biases_move_against_the_load():
     objective.balance(0.5)
     expected = 0.5 * SMALL.bias_rate * torch.sign(counts.mean() - counts)
     torch.testing.assert_close(router.e_score_correction_bias, expected)
+
+
+def row(*documents, width):
+    """Documents as a row of training: the end token before each, padding behind the last."""
+    ids = [token for document in documents for token in (TOKENIZER.end, *document)]
+    return torch.tensor([ids + [TOKENIZER.pad] * (width - len(ids))])
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_document_knows_nothing_of_the_one_before_it(name):
+    model, seen = fresh(name), []
+    objective = Objective(model, SMALL, TOKENIZER)
+    heads = [model.lm_head.register_forward_hook(lambda module, inputs, out: seen.append(out.detach()))]
+    for first in ([70, 71, 72, 73, 74], [170, 171, 172, 173, 174]):
+        objective(row(first, [80, 81, 82, 83, 84, 85], width=16), torch.zeros(1, 16, dtype=torch.long))
+    for head in heads:
+        head.remove()
+    own, drafts = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    for before, after in zip(own, drafts, strict=True):  # the model's own logits, and those of MTP where there is one
+        torch.testing.assert_close(before[:, 6:13], after[:, 6:13], atol=2e-4, rtol=0)
+        assert not torch.allclose(before[:, 1:4], after[:, 1:4], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["mini-gpt-oss", "mini-deepseek-v3"])
+def test_padding_reaches_no_router(name):
+    model = fresh(name)
+    objective = Objective(model, SMALL, TOKENIZER)
+    document = [*range(80, 90)]
+    targets = torch.tensor([[*document, TOKENIZER.end]])
+    found = []
+    for width in (11, 40):
+        padded = torch.nn.functional.pad(targets, (0, width - 11), value=-100)
+        losses = objective(row(document, width=width), padded)
+        found.append((losses.total.detach(), losses.loads, [len(routing.indices) for _, routing in objective.routed]))
+    torch.testing.assert_close(found[0][:2], found[1][:2])
+    assert found[0][2] == found[1][2] and set(found[0][2]) <= {10, 11}
+
+
+def test_the_start_for_training_leaves_norms_biases_and_sinks():
+    model = lmlab.build(lmlab.config("mini-gpt-oss"))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    init_for_training(model, torch.Generator().manual_seed(0))
+    same = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+    assert same == {name for name in before if name.endswith(("norm.weight", "bias", "sinks"))}
+
+
+def test_the_gate_stays_float32_under_autocast():
+    model = fresh()
+    objective = Objective(model, SMALL, TOKENIZER)
+    ids = row([*range(80, 90)], width=11)
+    with torch.autocast("cpu", torch.bfloat16):
+        objective(ids, ids)
+    assert {routing.logits.dtype for _, routing in objective.routed} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_bf16_has_nearly_the_losses_of_float32(name):
+    recipe = Recipe(tokens=6 * 4 * 64, batch_size=4, length=64)
+    exact = losses(pretrain(fresh(name), TOKENIZER, recipe, evaluate_on=0))
+    rounded = losses(pretrain(fresh(name), TOKENIZER, dataclasses.replace(recipe, bf16=True), evaluate_on=0))
+    assert rounded == pytest.approx(exact, rel=0.02) and rounded != exact
+
+
+def test_records_survive_a_line_that_was_never_finished(tmp_path):
+    first, second = itertools.islice(pretrain(fresh("mini-qwen3"), TOKENIZER, SMALL, evaluate_on=0), 2)
+    path = tmp_path / "records.jsonl"
+    keep(first, path)
+    path.write_bytes(path.read_bytes() + b'{"step": 2, "los')
+    keep(second, path)
+    assert read_records(path) == [first, second]
 
 
 def test_norms_and_biases_do_not_decay_and_muon_has_the_matrices():
@@ -199,6 +271,13 @@ def test_two_processes_have_the_losses_of_one(with_adamw, tmp_path, more):
     one, two = (read_records(folder / "records.jsonl") for folder in (with_adamw, tmp_path))
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert [record.load for record in two] == pytest.approx([record.load for record in one], rel=0.02)
+
+
+def test_two_processes_with_muon_come_close_to_one(alone, tmp_path):
+    """Muon rounds to bfloat16; a gradient that were not shared would lead elsewhere at once."""
+    run(tmp_path, processes=2)
+    one, two = (read_records(folder / "records.jsonl") for folder in (alone, tmp_path))
+    assert losses(two) == pytest.approx(losses(one), rel=5e-3)
 
 
 def test_killed_at_some_step_it_goes_on_to_the_same_losses(alone, tmp_path):
