@@ -277,7 +277,7 @@ def test_the_training(views, which, state):
         assert [height(y) for y in points[1::2]] == pytest.approx([y for _, y in line["points"]], **near)
         assert drawn["stroke"] == line["colour"]
     wanted = [(line, point) for line in data["lines"] for point in line["marks"]]
-    assert len(marks) == len(wanted) and len(wanted) >= 12
+    assert len(marks) == len(wanted) > 8
     for drawn, (line, (x, y)) in zip(marks, wanted, strict=True):
         found = numbers(drawn["transform"])
         assert (along(found[0]), height(found[1])) == (pytest.approx(x, rel=0.01), pytest.approx(y, **near))
