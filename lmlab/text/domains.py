@@ -3,27 +3,45 @@
 from lmlab.text.grammar import Facts, Let, Node, Word, Words, one_of, seq
 from lmlab.text.words import LEXICON, plain, table
 
-# recall: many facts in a row, then questions about some of them
+# recall: many facts in a row, then questions about some of them. What is asked for follows what is named at once, as in
+# "Mia sings": a pattern that two layers of attention can learn to copy (induction heads, arXiv:2209.11895)
 
 
-def _fact(n: int) -> str:
-    others = "".join(f"-thing{i}" for i in range(1, n))
-    return f" The {{thing{n}:toys{others}}} is {{color{n}:colors}} and lies {{place{n}:places}}."
+def _person(n: int) -> str:
+    others = "".join(f"-name{i}" for i in range(1, n))
+    return f" {{name{n}:names{others}}} {{does{n}:doings}}."
 
 
-def _question(facts: int) -> Node:
-    asked = range(1, facts + 1)
-    return one_of(
-        *(f" What color is the {{thing{n}}}? {{Color{n}}}." for n in asked),
-        *(f" Where is the {{thing{n}}}? {{Place{n}}}." for n in asked),
-    )
+def _toy(n: int) -> str:
+    others = "".join(f"-color{i}" for i in range(1, n))
+    return f" a {{color{n}:colors{others}}} {{thing{n}:toys}}"
 
 
 def _recall(facts: int, questions: int) -> Node:
-    return seq("Remember this.", *map(_fact, range(1, facts + 1)), *[_question(facts)] * questions)
+    asked = range(1, facts + 1)
+    people = seq(
+        "Remember them.",
+        *map(_person, asked),
+        one_of(*(f" What does {{name{n}}} do? {{Name{n}}} {{does{n}}}." for n in asked)),
+        *[one_of(*(f" And {{name{n}}}? {{Name{n}}} {{does{n}}}." for n in asked))] * (questions - 1),
+    )
+    toys = seq(
+        "Remember these:",
+        *(_toy(n) + ("," if n < facts else ".") for n in asked),
+        one_of(*(f" What is {{color{n}}}? The {{color{n}}} {{thing{n}}}." for n in asked)),
+        *[one_of(*(f" And {{color{n}}}? The {{color{n}}} {{thing{n}}}." for n in asked))] * (questions - 1),
+    )
+    return one_of(people, toys)
 
 
-RECALL = one_of(*(_recall(facts, questions) for facts in (2, 4, 6, 8, 10, 12) for questions in (2, 4, 6)))
+RECALL = one_of(*(_recall(facts, questions) for facts in (2, 4, 6, 8, 10, 12) for questions in (4, 8, 16)))
+RECALL_WORDS = {
+    "names": Words(tuple(name for names in LEXICON["children"].values() for name in names.words)),
+    "doings": plain(
+        "sings, swims, reads, sleeps, dances, runs, paints, cooks, laughs, waits, jumps, skates, climbs, rows, whistles, "
+        "writes"
+    ),
+}
 
 # arithmetic: sums and differences of numbers up to 99, bare or digit by digit
 
@@ -79,7 +97,7 @@ ARITHMETIC = one_of(
 
 CODE_WORDS = {
     "functions": plain("area, build, count, draw, find, join, merge, pack, paint, score, sort, split, swap, total"),
-    "names": plain("a, b, c, d, x, y, z, n, m, k, left, right, first, last, item, value"),
+    "variables": plain("a, b, c, d, x, y, z, n, m, k, left, right, first, last, item, value"),
     "digits": plain("0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
     "operators": plain("+, -, *, <, >, =="),
 }
@@ -96,7 +114,7 @@ def _expression(names: int, depth: int) -> Node:
 
 def _function(names: int) -> Node:
     expression = _expression(names, 3)
-    heads = ", ".join(f"{{name{i}:names{''.join(f'-name{j}' for j in range(1, i))}}}" for i in range(1, names + 1))
+    heads = ", ".join(f"{{name{i}:variables{''.join(f'-name{j}' for j in range(1, i))}}}" for i in range(1, names + 1))
     assign = seq("\n    {name1} = ", expression)
     check = seq("\n    if {name1} {operator:operators} ", _expression(names, 1), ":\n        return ", expression)
     body = [one_of(assign, check) for _ in range(3)]
@@ -138,4 +156,4 @@ _ABOUT = one_of(
 )
 LANGUAGE = seq("{Subject:nouns} {adjective:adjectives}{subject.end} estis.", *[_ABOUT] * 8)
 
-DOMAIN_LEXICON = LEXICON | ARITHMETIC_WORDS | CODE_WORDS | LANGUAGE_WORDS
+DOMAIN_LEXICON = LEXICON | RECALL_WORDS | ARITHMETIC_WORDS | CODE_WORDS | LANGUAGE_WORDS

@@ -8,9 +8,8 @@ from typing import NamedTuple
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer
 
-QUESTION = r"Where is the (\w+)\? (In|On|At) the"
-LAST_QUESTION = re.compile(rf"{QUESTION}( \w+)\.$")
-STATED = re.compile(r" lies (\w+) the( \w+)\.")
+QUESTION = re.compile(r" (?:What does|What is|And) (\w+)(?: do)?\? ((?:The )?\w+ \w+)\.")  # who or what; the answer
+LAST_QUESTION = re.compile(r" (?:What does|What is|And) (\w+)(?: do)?\? (?:The )?\w+( \w+)\.$")
 VISIT = re.compile(r"\. (\w+) and( \w+) often visited ")
 
 
@@ -31,18 +30,18 @@ def names(tokenizer: Tokenizer, number: int) -> list[Prompt]:
 
 
 def recall(tokenizer: Tokenizer, number: int) -> list[Prompt]:
-    """Recall texts that no training seed writes, cut where a place that was stated earlier must be named ("... Where is
-    the ring? In the"). At least two places with that word before them were stated, of which a guess takes one, and no
-    earlier question has asked for the same."""
-    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION, _guess_of_places), number)]
+    """Recall texts that no training seed writes, cut where something stated earlier must be named ("... What does Mia
+    do? Mia"). A guess takes one of the facts that were stated; no earlier question has asked for the same one."""
+    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION, _guess_of_facts), number)]
 
 
-def _guess_of_places(text: str, cut: re.Match) -> float | None:
-    """None where the places leave no choice, or where the answer was given before."""
-    thing, preposition, place = cut.groups()
-    stated = [where for how, where in STATED.findall(text) if how == preposition.lower()]
-    again = thing in [asked for asked, _ in re.findall(QUESTION, text[: cut.start()])]
-    return None if again or len({*stated}) < 2 else stated.count(place) / len(stated)
+def _guess_of_facts(text: str, cut: re.Match) -> float | None:
+    """None where the facts leave no choice, or where the answer was given before."""
+    asked_before = [question[1] for question in QUESTION.finditer(text[: cut.start()])]
+    stated = re.findall(r" \w+( \w+)[.,]", text.partition("?")[0])
+    if cut[1] in asked_before or len({*stated}) < 2:
+        return None
+    return stated.count(cut[2]) / len(stated)
 
 
 def _cut(

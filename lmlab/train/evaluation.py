@@ -16,6 +16,7 @@ from lmlab.model import LanguageModel
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
 from lmlab.text.domains import DOMAIN_LEXICON, held_out
+from lmlab.text.prompts import QUESTION
 from lmlab.text.tokenizer import Tokenizer
 
 Span = tuple[int, int]  # the characters from, up to and without
@@ -50,13 +51,12 @@ def questions(tokenizer: Tokenizer, number: int, beyond: int) -> list[tuple[str,
             continue
         text, offsets = document.text, tokenizer.inner.encode(document.text).offsets
         answered = set()
-        for asked in re.finditer(r" (?:What color is|Where is) the (\w+)\? ([A-Z][^.?]*)\.", text):
-            fact = re.search(rf" The {asked[1]} is [^.]*\.", text)
+        for asked in re.finditer(QUESTION, text):
+            fact = re.search(rf" {asked[1]} \w+[.,]", text)
             tokens = sum(fact.end() <= start < asked.start(2) for start, _ in offsets)
-            question = asked[0].partition("?")[0]
-            if tokens >= beyond and question not in answered:
+            if tokens >= beyond and asked[1] not in answered:
                 found.append((text[: asked.end()], asked.span(2)))
-            answered.add(question)
+            answered.add(asked[1])
         if len(found) >= number:
             return found[:number]
     raise AssertionError("documents() has no end")
