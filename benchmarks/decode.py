@@ -6,8 +6,9 @@ import torch
 import transformers
 
 import lmlab
-from benchmarks.pairs import MINIATURES, expert_paths, shipped_pair
+from benchmarks.pairs import expert_paths, shipped_pair
 from benchmarks.timing import Row, alternating
+from lmlab.families import MINIATURES
 from lmlab.model import LanguageModel
 
 PROMPT, NEW = 8, 248  # 256 together, what the miniatures were trained on

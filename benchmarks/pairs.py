@@ -11,8 +11,6 @@ import lmlab
 from lmlab.model import LanguageModel
 from lmlab.paths import data_path
 
-MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
-
 
 def pair(name: str) -> tuple[LanguageModel, transformers.PreTrainedModel]:
     """lmlab's model with random weights, and transformers' read from the checkpoint that lmlab writes of it. Without

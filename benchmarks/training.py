@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from benchmarks.pairs import MINIATURES, expert_paths, pair
+from benchmarks.pairs import expert_paths, pair
 from benchmarks.timing import Row, alternating
+from lmlab.families import MINIATURES
 
 BATCH, LENGTH = 16, 256
 

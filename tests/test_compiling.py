@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 import lmlab
 from lmlab import compiling
+from lmlab.families import MINIATURES
 from lmlab.sampling import Greedy, Sampler
 from tests import hf
-from tests.test_generation import MINIATURES, prompt, tokens
+from tests.test_generation import prompt, tokens
 
 
 @pytest.fixture

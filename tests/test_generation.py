@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import lmlab
+from lmlab.families import MINIATURES
 from lmlab.sampling import Greedy, Sampler
-
-MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 
 
 @pytest.fixture(scope="module", params=MINIATURES)

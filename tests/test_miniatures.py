@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import lmlab
+from lmlab.families import MINIATURES
 from lmlab.paths import data_path
 from lmlab.sampling import Greedy
 from lmlab.train.card import command
@@ -15,7 +16,6 @@ from lmlab.train.data import held_out
 from lmlab.train.pretraining import above_floor
 from lmlab.train.recipe import RECIPE, Recipe
 
-MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 PROMPT = "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom."
 TOKENS_TRIED = 50_000  # of each: 200,000 in all
 

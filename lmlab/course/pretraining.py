@@ -166,7 +166,7 @@ def floor(probabilities, tokens):
     minutes=8,
     probes=lambda: [(step, 100, 0.1, 0.4) for step in (0, 4, 9, 10, 37, 59, 60, 61, 80, 99)] + [(3, 30, 0.2, 0.5)],
     truth=lambda step, steps, warmup, decay: Recipe(
-        tokens=steps, batch_size=1, length=1, warmup=warmup, decay=decay
+        tokens=steps, batch_size=1, length=1, warmup_ratio=warmup, decay_ratio=decay
     ).rate(step),
     returns="a number from 0 to 1",
     hints=(

@@ -11,6 +11,7 @@ CARDS: dict[str, Card] = {
     card.model_type: card for card in (gpt_oss.CARD, qwen3.CARD, qwen3.CARD_MOE, deepseek_v3.CARD, deepseek_v2.CARD)
 }
 PRESETS: dict[str, Fields] = {name: fields for card in CARDS.values() for name, fields in card.presets.items()}
+MINIATURES = tuple(name for name in PRESETS if name.startswith("mini-"))  # lmlab ships their weights
 
 
 def config(source: str | Path | Fields) -> ModelConfig:

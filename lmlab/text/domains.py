@@ -38,8 +38,8 @@ RECALL = one_of(*(_recall(facts, questions) for facts in (2, 4, 6, 8, 10, 12) fo
 RECALL_WORDS = {
     "names": Words(tuple(name for names in LEXICON["children"].values() for name in names.words)),
     "doings": plain(
-        "sings, swims, reads, sleeps, dances, runs, paints, cooks, laughs, waits, jumps, skates, climbs, rows, whistles, "
-        "writes"
+        "sings, swims, reads, sleeps, dances, runs, paints, cooks, laughs, waits, jumps, skates, climbs, rows, "
+        "whistles, writes"
     ),
 }
 

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from lmlab.checkpoints import load
-from lmlab.families import config
+from lmlab.families import MINIATURES, config
 from lmlab.generation import write
 from lmlab.model import LanguageModel, build
 from lmlab.paths import data_path
@@ -32,7 +32,6 @@ from lmlab.train.optimizers import init_for_training
 from lmlab.train.pretraining import Record, pretrain
 from lmlab.train.recipe import Recipe
 
-MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 STAGES = "general:0.6 reasoning:0.3 long:0.1@1024"
 WRITER = "mini-qwen3"
 KEPT = 4  # of so many records one is kept, besides those that measured a distance

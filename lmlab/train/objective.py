@@ -63,7 +63,7 @@ class Objective(nn.Module):
             total = total + self.recipe.mtp * mtp
         free = [routing for router, routing in self.routed if not _biased(router)]
         for routing in free:
-            total = total + self.recipe.balance / len(free) * global_batch_loss(routing)
+            total = total + self.recipe.router_aux_loss_coef / len(free) * global_batch_loss(routing)
         counts = [_counts(routing) for _, routing in self.routed]
         loads = load(torch.stack(counts)) if counts else None
         return Losses(total, next_token.detach(), None if mtp is None else mtp.detach(), loads)

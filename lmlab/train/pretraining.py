@@ -110,7 +110,7 @@ def _step(run: nn.Module, optimizers: list, ids, targets, recipe: Recipe, rate: 
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=recipe.bf16):
         losses = run(ids, targets)
     losses.total.backward()
-    norm = nn.utils.clip_grad_norm_(run.parameters(), recipe.clip)
+    norm = nn.utils.clip_grad_norm_(run.parameters(), recipe.max_grad_norm)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()

@@ -33,9 +33,12 @@ class Recipe:
     shuffled            the steps of all stages in random order: the same texts as one flat mixture
     learning_rate       AdamW's, for embeddings, head, norms and what else is not a matrix of a layer
     muon_learning_rate  Muon's, for the layers' matrices; None: AdamW for them, too
-    warmup, decay       shares of the steps: the rate rises linearly, stays, and falls linearly to nearly nothing
+    warmup_ratio, decay_ratio
+                        shares of the steps: the rate rises linearly, stays, and falls linearly to nearly nothing
                         (warmup-stable-decay, arXiv:2405.18392)
-    balance             weight of the balancing loss, where the router has no bias of its own
+    max_grad_norm       longer gradients are shortened to it
+    router_aux_loss_coef
+                        weight of the balancing loss, where the router has no bias of its own
     bias_rate           gamma of the routers that have one (parts/balancing.py)
     mtp                 weight of the multi-token-prediction loss (DeepSeek-V3, arXiv:2412.19437, section 4.2: 0.3)
     bf16                forward and backward in bfloat16 (autocast); weights and optimizer stay float32
@@ -44,15 +47,15 @@ class Recipe:
     tokens: int
     mixture: str = "general"
     shuffled: bool = False
-    batch_size: int = 16
+    batch_size: int = 8
     length: int = 256
     learning_rate: float = 3e-3
     muon_learning_rate: float | None = 0.02
     weight_decay: float = 0.05
-    warmup: float = 0.02
-    decay: float = 0.4
-    clip: float = 1.0
-    balance: float = 0.01
+    warmup_ratio: float = 0.02
+    decay_ratio: float = 0.4
+    max_grad_norm: float = 1.0
+    router_aux_loss_coef: float = 0.01
     bias_rate: float = 0.01
     mtp: float = 0.3
     bf16: bool = False
@@ -64,9 +67,10 @@ class Recipe:
                 f"tokens={self.tokens} are less than one step: {self.batch_size} rows of {self.length} need "
                 f"{self.batch_size * self.length}"
             )
-        if not 0 <= self.warmup + self.decay <= 1:
-            raise ValueError(f"warmup={self.warmup} and decay={self.decay} are shares that add up to at most 1")
-
+        if not 0 <= self.warmup_ratio + self.decay_ratio <= 1:
+            raise ValueError(
+                f"warmup_ratio={self.warmup_ratio} and decay_ratio={self.decay_ratio} are together more than 1"
+            )
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError(f"the shares of the stages in {self.mixture!r} add up to something else than 1")
         for stage in self.stages:
@@ -104,7 +108,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """The share of the full learning rate at a step, counted from 0."""
-        rising, falling = round(self.warmup * self.steps), round(self.decay * self.steps)
+        rising, falling = round(self.warmup_ratio * self.steps), round(self.decay_ratio * self.steps)
         if step < rising:
             return (step + 1) / (rising + 1)
         left = self.steps - step

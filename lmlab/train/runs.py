@@ -40,7 +40,11 @@ def corpus_floors(
 def phases(recipe: Recipe) -> dict[str, int]:
     """After how many tokens each part of the learning-rate schedule begins."""
     step, steps = recipe.batch_size * recipe.length, recipe.steps
-    begins = {"warm-up": 0, "stable": round(recipe.warmup * steps), "decay": steps - round(recipe.decay * steps)}
+    begins = {
+        "warm-up": 0,
+        "stable": round(recipe.warmup_ratio * steps),
+        "decay": steps - round(recipe.decay_ratio * steps),
+    }
     return {name: start * step for name, start in begins.items()}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import lmlab.families
+from lmlab.families import MINIATURES
 from lmlab.figures.training import looks
 from lmlab.train.bench import EVALUATE_ON, Bench, default_tokenizer
 from lmlab.train.changes import changes
@@ -13,7 +14,6 @@ from lmlab.widgets.curves import Runs, look
 from lmlab.widgets.kit import control
 from lmlab.widgets.training import TrainingView
 
-MODELS = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 TOKENS = [2**k for k in range(14, 22)]
 PROMPT = "Once there was a girl called"
 Key = tuple[str, str, int, int]
@@ -48,12 +48,12 @@ class BenchView(TrainingView):
 
     def prepare(self) -> None:
         super().prepare()
-        start = {changing(model): [*changes(lmlab.families.config(model))][1] for model in MODELS}
+        start = {changing(model): [*changes(lmlab.families.config(model))][1] for model in MINIATURES}
         self.set_trait("state", self.state | start | {"model": "mini-qwen3", "tokens": 65_536, "seed": 0})
 
     def specify(self) -> list[dict]:
-        found = [control("model", "Miniature", MODELS, kind="choice")]
-        for model in MODELS:
+        found = [control("model", "Miniature", [*MINIATURES], kind="choice")]
+        for model in MINIATURES:
             offered = [*changes(lmlab.families.config(model))]
             found.append(control(changing(model), "One change", offered, kind="choice", when=("model", [model])))
         show, *others = super().specify()

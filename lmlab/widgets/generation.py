@@ -3,12 +3,11 @@ anything is drawn."""
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
-import lmlab.checkpoints
+from lmlab.families import MINIATURES
 from lmlab.generation_session import Session
 from lmlab.measure.generation import cache_use, candidates, entropy
 from lmlab.model import LanguageModel
@@ -16,11 +15,11 @@ from lmlab.sampling import Greedy, Sampler
 from lmlab.text.pieces import piece, quoted
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
+from lmlab.widgets.models import opened
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 PROMPT = (
     "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom. The two of them "
     "liked Grandma, who had been a baker."
@@ -32,11 +31,6 @@ TEMPERATURES = [0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0]
 TOP_P = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, EVERY]
 TOP_K = [1, 2, 3, 5, 10, 20, 50, EVERY]
 MIN_P = [EVERY, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
-
-
-@cache
-def _loaded(name: str) -> tuple[LanguageModel, Tokenizer]:
-    return lmlab.checkpoints.load(name, dtype=torch.float32), lmlab.checkpoints.tokenizer(name)
 
 
 def sampler(state: dict) -> Greedy | Sampler:
@@ -65,12 +59,7 @@ class GenerationView(View):
         tokenizer: Tokenizer | None = None,
         **state,
     ):
-        if isinstance(models, LanguageModel):
-            if tokenizer is None:
-                raise ValueError("a model of one's own needs its tokenizer: GenerationView(model, tokenizer=...)")
-            self._models = {"model": (models, tokenizer)}
-        else:
-            self._models = {name: _loaded(name) for name in ([models] if isinstance(models, str) else models)}
+        self._models = opened(models, tokenizer)
         self.session: Session | None = None
         self._followed: dict = {}
         self.set_trait("controls", self._controls())

@@ -1,35 +1,28 @@
 """The stream view: one token's way through a model, part by part, and what the model would say if it stopped there."""
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 
-import lmlab.checkpoints
+from lmlab.families import MINIATURES
 from lmlab.measure import residual
 from lmlab.model import LanguageModel
 from lmlab.text.pieces import pieces
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
+from lmlab.widgets.models import opened
 
-MINIATURES = ("mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3")
 LONGEST = 128  # tokens that the picture holds
 RANKS = 5
 OWN = "your own"
 EXAMPLES = {
     "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
     "Tom. Mia and",
-    "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies in "
-    "the park. Where is the ring? In the",
+    "a fact from before": "Remember them. Mia sings. Tom swims. Ada reads. Hugo sings. What does Tom do? Tom",
     "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
     "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
 }
 BARS = {"share": "share of the last state", "vote": "vote for what is said"}
-
-
-@cache
-def _loaded(name: str) -> tuple[LanguageModel, Tokenizer]:
-    return lmlab.checkpoints.load(name, dtype=torch.float32), lmlab.checkpoints.tokenizer(name)
 
 
 class StreamView(View):
@@ -50,12 +43,7 @@ class StreamView(View):
         tokenizer: Tokenizer | None = None,
         **state,
     ):
-        if isinstance(models, LanguageModel):
-            if tokenizer is None:
-                raise ValueError("a model of one's own needs its tokenizer: StreamView(model, tokenizer=...)")
-            self._models = {"model": (models, tokenizer)}
-        else:
-            self._models = {name: _loaded(name) for name in ([models] if isinstance(models, str) else models)}
+        self._models = opened(models, tokenizer)
         depths = {name: model.config.num_hidden_layers for name, (model, _) in self._models.items()}
         if len({*depths.values()}) != 1:
             raise ValueError(f"models to switch between must have equally many layers: got {depths}")

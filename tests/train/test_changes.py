@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import lmlab
+from lmlab.families import MINIATURES
 from lmlab.measure import memory, sizes
 from lmlab.parts.gqa import GQAConfig
 from lmlab.parts.mla import MLAConfig
 from lmlab.parts.moe import MoEConfig
 from lmlab.train.changes import Change, apply, changes
 
-MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 ALL = [(model, name) for model in MINIATURES for name in changes(lmlab.config(model))]
 
 

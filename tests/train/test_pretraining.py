@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import lmlab
+from lmlab.families import MINIATURES
 from lmlab.parts.balancing import expert_counts
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import train
@@ -24,7 +25,6 @@ from lmlab.train.recipe import Recipe
 
 TOKENIZER = train((document.text for document in itertools.islice(documents("general", 0), 1000)), 512)
 SMALL = Recipe(tokens=8 * 4 * 64, batch_size=4, length=64)
-MINIATURES = ["mini-gpt-oss", "mini-qwen3", "mini-qwen3-moe", "mini-deepseek-v3"]
 
 
 def fresh(name="mini-deepseek-v3"):
@@ -211,13 +211,15 @@ def test_muon_steps_each_expert_as_a_matrix_of_its_own():
 
 
 def test_the_rate_rises_stays_and_falls():
-    recipe = Recipe(tokens=100 * 4096, warmup=0.1, decay=0.4)
+    recipe = Recipe(tokens=100 * 2048, warmup_ratio=0.1, decay_ratio=0.4)
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     assert rates[:2] == pytest.approx([1 / 11, 2 / 11]) and rates[10:60] == [1.0] * 50
     assert all(a > b > 0 for a, b in itertools.pairwise(rates[60:])) and rates[-1] < 0.03
 
 
-@pytest.mark.parametrize(("fields", "says"), [({"tokens": 10}, "need 4096"), ({"warmup": 0.7}, "add up to at most 1")])
+@pytest.mark.parametrize(
+    ("fields", "says"), [({"tokens": 10}, "need 2048"), ({"warmup_ratio": 0.7}, "together more than 1")]
+)
 def test_recipes_that_cannot_be_followed(fields, says):
     with pytest.raises(ValueError, match=says):
         Recipe(**({"tokens": 10**6} | fields))

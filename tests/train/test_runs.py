@@ -44,7 +44,7 @@ def test_the_floor_is_nats_over_tokens_of_the_documents_themselves():
 
 
 def test_the_phases_are_where_the_rate_turns():
-    recipe = Recipe(tokens=100 * 32, batch_size=4, length=8, warmup=0.1, decay=0.3)
+    recipe = Recipe(tokens=100 * 32, batch_size=4, length=8, warmup_ratio=0.1, decay_ratio=0.3)
     found = {name: tokens // 32 for name, tokens in runs.phases(recipe).items()}
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     assert found["stable"] == rates.index(1.0) and found["decay"] == len(rates) - rates[::-1].index(1.0)
