@@ -8,14 +8,13 @@ from typing import NamedTuple
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer
 
-QUESTION = re.compile(r" (?:What does|What is|And) (\w+)(?: do)?\? ((?:The )?\w+ \w+)\.")  # who or what; the answer
-LAST_QUESTION = re.compile(r" (?:What does|What is|And) (\w+)(?: do)?\? (?:The )?\w+( \w+)\.$")
+QUESTION = re.compile(r" (?:What is|And) the (\w+)\? It is((?: \w+)*?)( \w+)\.")  # the kind, the answer, its last word
 VISIT = re.compile(r"\. (\w+) and( \w+) often visited ")
 
 
 class Prompt(NamedTuple):
-    """The ids of a text up to its answer, the answer's one id, and `guess`: how often someone is right who knows what
-    kind of word must follow, and takes at random one of that kind that the text has told."""
+    """The ids of a text up to its answer, the answer's one id, and `guess`: how often someone is right who
+    takes at random one of the names, or of the facts, that the text has told."""
 
     ids: list[int]
     answer: int
@@ -30,18 +29,17 @@ def names(tokenizer: Tokenizer, number: int) -> list[Prompt]:
 
 
 def recall(tokenizer: Tokenizer, number: int) -> list[Prompt]:
-    """Recall texts that no training seed writes, cut where something stated earlier must be named ("... What does Mia
-    do? Mia"). A guess takes one of the facts that were stated; no earlier question has asked for the same one."""
-    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION, _guess_of_facts), number)]
+    """Recall texts that no training seed writes, cut where something stated earlier must be named ("... And the
+    color? It is"). A guess takes one of the facts that were stated; no earlier question has asked for the same one."""
+    last = re.compile(QUESTION.pattern + "$")
+    return [*islice(_cut(tokenizer, "recall", last, _guess_of_facts), number)]
 
 
 def _guess_of_facts(text: str, cut: re.Match) -> float | None:
-    """None where the facts leave no choice, or where the answer was given before."""
-    asked_before = [question[1] for question in QUESTION.finditer(text[: cut.start()])]
-    stated = re.findall(r" \w+( \w+)[.,]", text.partition("?")[0])
-    if cut[1] in asked_before or len({*stated}) < 2:
+    """None where the answer was given before."""
+    if cut[1] in [question[1] for question in QUESTION.finditer(text[: cut.start()])]:
         return None
-    return stated.count(cut[2]) / len(stated)
+    return 1 / len(re.findall(r" The \w+ is [^.]*\.", text))
 
 
 def _cut(

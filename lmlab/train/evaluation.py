@@ -52,10 +52,10 @@ def questions(tokenizer: Tokenizer, number: int, beyond: int) -> list[tuple[str,
         text, offsets = document.text, tokenizer.inner.encode(document.text).offsets
         answered = set()
         for asked in re.finditer(QUESTION, text):
-            fact = re.search(rf" {asked[1]} \w+[.,]", text)
+            fact = re.search(rf" The {asked[1]} is [^.]*\.", text)
             tokens = sum(fact.end() <= start < asked.start(2) for start, _ in offsets)
             if tokens >= beyond and asked[1] not in answered:
-                found.append((text[: asked.end()], asked.span(2)))
+                found.append((text[: asked.end()], (asked.start(2), asked.end(3))))
             answered.add(asked[1])
         if len(found) >= number:
             return found[:number]

@@ -18,7 +18,7 @@ OWN = "your own"
 EXAMPLES = {
     "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
     "Tom. Mia and",
-    "a fact from before": "Remember them. Mia sings. Tom swims. Ada reads. Hugo sings. What does Tom do? Tom",
+    "a fact from before": "Remember this. The color is red. The day is Monday. The girl is Mia. What is the day? It is",
     "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
     "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
 }

@@ -1,7 +1,6 @@
 """What a miniature can do, tried on models that are known to be right or wrong."""
 
 import itertools
-import re
 
 import pytest
 import torch
@@ -34,12 +33,11 @@ class Oracle:
 
 def test_questions_ask_for_a_fact_far_back():
     for text, (start, end) in questions(TOKENIZER, 40, beyond=80):
-        asked, told = text[start:end].split()[-2:]
-        assert text[end:] == "." and text[:start].endswith((f" {asked}? ", f" {asked} do? "))
-        fact = next(re.finditer(f" {asked} {told}[.,]", text))
-        assert fact.end() < text.index("?"), "stated at the start"
-        assert len(TOKENIZER.encode(text[fact.end() : start])) >= 80
-        assert text.count(f" {asked}?") + text.count(f" {asked} do?") == 1, "asked for the first time"
+        kind = text.rpartition(" the ")[2].partition("?")[0]
+        fact = f" The {kind} is{text[start:end]}."
+        assert text[start - 6 : start] == " It is" and text[end:] == "." and fact in text
+        assert len(TOKENIZER.encode(text[text.index(fact) + len(fact) : start])) >= 80
+        assert text.count(f" the {kind}?") == 1, "asked for the first time"
 
 
 def test_who_knows_everything_answers_everything():

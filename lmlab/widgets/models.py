@@ -1,0 +1,27 @@
+"""The models that a view is opened on: miniatures by name, or one of the reader's own."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+
+import lmlab.checkpoints
+from lmlab.model import LanguageModel
+from lmlab.text.tokenizer import Tokenizer
+
+Opened = dict[str, tuple[LanguageModel, Tokenizer]]
+
+
+@cache
+def _loaded(name: str) -> tuple[LanguageModel, Tokenizer]:
+    return lmlab.checkpoints.load(name, dtype=torch.float32), lmlab.checkpoints.tokenizer(name)
+
+
+def opened(models: str | Sequence[str] | LanguageModel, tokenizer: Tokenizer | None) -> Opened:
+    """Name -> model and tokenizer: of checkpoints (as in `lmlab.load`; each is loaded once), or of a model of one's
+    own, which needs its tokenizer (ValueError)."""
+    if not isinstance(models, LanguageModel):
+        return {name: _loaded(name) for name in ([models] if isinstance(models, str) else models)}
+    if tokenizer is None:
+        raise ValueError("a model of one's own needs its tokenizer: give tokenizer=... beside the model")
+    return {"model": (models, tokenizer)}
