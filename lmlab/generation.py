@@ -4,7 +4,7 @@
 `lmlab.sampling`, the speculative loop in `lmlab.speculation`, and what compile=True means in `lmlab.compiling`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +13,15 @@ from lmlab.compiling import runner
 from lmlab.model import LanguageModel
 from lmlab.parts.cache import ModelCache
 from lmlab.sampling import Greedy, Sampler
-from lmlab.speculation import Draft, Drafter, draft, speculate
+from lmlab.speculation import Draft, Drafter, speculate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One new token in each row.
 
-    token (B,): the tokens written; a finished row repeats its stop token. logits (B, V): the model's own. probabilities
-    (B, V): the same after the sampler. finished (B,): rows that have written a stop token, this one included. length:
+    token (B,): the tokens written; a finished row repeats its last token. logits (B, V): the model's own. probabilities
+    (B, V): the same after the sampler. finished (B,): rows that have written an end token, this one included. length:
     tokens in the text that the choice was made from, padding included. cache_bytes: bytes allocated for the cache.
     draft: in speculative decoding, the proposal that stood in this place; None where there was none.
     """
@@ -46,8 +46,8 @@ def generate(
     max_new_tokens: int,
     sampler: Greedy | Sampler = Greedy(),  # noqa: B008 (it never changes)
     lengths: torch.Tensor | None = None,
-    stop_tokens: Iterable[int] = (),
-    prefill_chunk: int | None = None,
+    eos_token_id: int | Sequence[int] = (),
+    prefill_chunk_size: int | None = None,
     generator: torch.Generator | None = None,
     compile: bool = False,
     speculative: bool = False,
@@ -55,8 +55,8 @@ def generate(
     """Read the prompts, then write up to `max_new_tokens` tokens a row, one Step each; ends when every row has stopped.
 
     prompts: token ids (B, T), or (T,) for one row, or a list of lists of unequal lengths; or ids padded at the left,
-    with `lengths` (B,). `prefill_chunk` reads the prompt in pieces of that many tokens, which bounds the memory of
-    attention. `generator` makes the draws reproducible.
+    with `lengths` (B,). A row ends with `eos_token_id`, or one of several. `prefill_chunk_size` reads the prompt in
+    pieces of that many tokens, which bounds the memory of attention. `generator` makes the draws reproducible.
 
     compile: what follows the prompt runs as one compiled graph. The second token waits for the compiler, 20 to 50 s,
     under a progress line; later texts of this model and batch size do not, up to the same length rounded up to a power
@@ -71,7 +71,7 @@ def generate(
     """
     device = model.embed_tokens.weight.device
     ids, lengths = _as_batch(prompts, lengths, device)
-    _check(ids, model.config.vocab_size, max_new_tokens, prefill_chunk)
+    _check(ids, model.config.vocab_size, max_new_tokens, prefill_chunk_size)
     if speculative:
         _check_speculative(model, ids)
         ids, lengths = ids if lengths is None else ids[:, -int(lengths) :], None
@@ -82,7 +82,7 @@ def generate(
     cache = model.make_cache(rows, capacity, slack=int(speculative))
     if lengths is not None:
         cache.padding = length - lengths
-    chunks, cache_bytes = ids.split(prefill_chunk or length, dim=1), cache.nbytes
+    chunks, cache_bytes = ids.split(prefill_chunk_size or length, dim=1), cache.nbytes
     read_next = runner(states, model, compile, rows, capacity, lengths is None, speculative)
     if speculative:
         drafter = Drafter(model, capacity, compile)
@@ -90,23 +90,24 @@ def generate(
         choices = _speculating(model, chunks, cache, drafter, read_next, sampler, generator)
     else:
         choices = _one_by_one(model, chunks, cache, read_next, sampler, generator)
-    return _steps(choices, length, max_new_tokens, torch.tensor(list(stop_tokens), device=device), cache_bytes)
+    stops = torch.tensor([eos_token_id] if isinstance(eos_token_id, int) else [*eos_token_id], device=device)
+    return _steps(choices, length, max_new_tokens, stops, cache_bytes)
 
 
 def write(
     model: LanguageModel,
     prompts: torch.Tensor | Sequence[Sequence[int]] | Sequence[int],
     *,
-    stop: int,
+    eos_token_id: int,
     max_new_tokens: int,
     sampler: Greedy | Sampler = Sampler(),  # noqa: B008 (it never changes)
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
-    """`generate` to the end: the ids written after each prompt, without the stop token."""
-    options = {"sampler": sampler, "stop_tokens": [stop], "generator": generator}
+    """`generate` to the end: the ids written after each prompt, without the token that ends it."""
+    options = {"sampler": sampler, "eos_token_id": eos_token_id, "generator": generator}
     steps = [step.token for step in generate(model, prompts, max_new_tokens=max_new_tokens, **options)]
     written = torch.stack(steps, dim=1).tolist()  # B lists
-    return [ids[: ids.index(stop)] if stop in ids else ids for ids in written]
+    return [ids[: ids.index(eos_token_id)] if eos_token_id in ids else ids for ids in written]
 
 
 def _steps(
@@ -145,12 +146,17 @@ def _one_by_one(model, chunks, cache, read_next, sampler, generator) -> Iterator
 
 
 def _speculating(model, chunks, cache, drafter, read_next, sampler, generator) -> Iterator[Choice]:
+    before = None  # (1, 1, C), the state of the token before the chunk
     with torch.inference_mode():
-        hidden = torch.cat([model.hidden(chunk, cache) for chunk in chunks], dim=1)  # (1, T, C)
-        if hidden.shape[1] > 1:
-            draft(model, hidden[:, :-1], torch.cat(chunks, dim=1)[:, 1:], drafter.cache)
-        logits = model.lm_head(hidden[:, -1])  # (1, V)
-    yield from speculate(drafter, read_next, cache, hidden[:, -1:], logits.clone(), sampler, generator)
+        for chunk in chunks:
+            hidden = model.hidden(chunk, cache)  # (1, T, C)
+            if before is None:
+                drafter.read(hidden[:, :-1], chunk[:, 1:])
+            else:
+                drafter.read(torch.cat((before, hidden[:, :-1]), dim=1), chunk)
+            before = hidden[:, -1:]
+        logits = model.lm_head(before[:, -1])  # (1, V)
+    yield from speculate(drafter, read_next, cache, before, logits.clone(), sampler, generator)
 
 
 def states(model: LanguageModel, ids: torch.Tensor, cache: ModelCache) -> tuple[torch.Tensor, torch.Tensor]:
@@ -191,10 +197,12 @@ def _as_batch(prompts, lengths, device) -> tuple[torch.Tensor, torch.Tensor | No
     return ids, None if bool((lengths == longest).all()) else lengths
 
 
-def _check(ids: torch.Tensor, vocab_size: int, max_new_tokens: int, prefill_chunk: int | None) -> None:
+def _check(ids: torch.Tensor, vocab_size: int, max_new_tokens: int, prefill_chunk_size: int | None) -> None:
     if ids.ndim != 2 or not ids.numel():
         raise ValueError(f"prompts of shape {tuple(ids.shape)}: token ids (B, T) with T of 1 or more are expected")
     if ids.is_floating_point() or int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
         raise ValueError(f"token ids must be whole numbers from 0 to {vocab_size - 1}: got {ids.min()} to {ids.max()}")
-    if max_new_tokens < 1 or (prefill_chunk is not None and prefill_chunk < 1):
-        raise ValueError(f"max_new_tokens={max_new_tokens} and prefill_chunk={prefill_chunk} must be 1 or more")
+    if max_new_tokens < 1 or (prefill_chunk_size is not None and prefill_chunk_size < 1):
+        raise ValueError(
+            f"max_new_tokens={max_new_tokens} and prefill_chunk_size={prefill_chunk_size} must be 1 or more"
+        )

@@ -65,9 +65,15 @@ class Drafter:
     """The first MTP module, with a cache of its own: one entry for each verified token but the first."""
 
     def __init__(self, model: LanguageModel, max_length: int, compile: bool = False):
-        self.cache = model.mtp[0].make_cache(1, max_length, slack=1)
+        self.module = model.mtp[0]
+        self.cache = self.module.make_cache(1, max_length, slack=1)
         self.fixed = compile  # a compiled pass always takes two tokens: its shapes must not change
         self.run = runner(draft, model, compile, max_length)
+
+    def read(self, hidden: torch.Tensor, ids: torch.Tensor) -> None:
+        """hidden (1, T, C) of a prompt's tokens and ids (1, T) of those after each: kept for later, nothing guessed."""
+        if ids.shape[1]:
+            self.module.hidden(hidden, ids, cache=self.cache)
 
     def __call__(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """hidden (1, T, C) of the tokens verified last, T 1 or 2, and ids (1, T) of those after each -> logits (1, V)

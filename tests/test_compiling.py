@@ -49,7 +49,7 @@ def test_one_graph_writes_every_token_of_every_text(name, graphs):
 def test_rows_of_unequal_length(name, graphs):
     model, prompts = miniature(name), [prompt(3, 2), prompt(37, 3), prompt(12, 4)]
     for chunk in (None, 5):
-        options = {"max_new_tokens": 12, "prefill_chunk": chunk}
+        options = {"max_new_tokens": 12, "prefill_chunk_size": chunk}
         plain = tokens(lmlab.generate(model, prompts, **options))
         assert tokens(lmlab.generate(model, prompts, compile=True, **options)) == plain
     assert len(graphs) == 1

@@ -44,13 +44,15 @@ def test_greedy_equals_a_plain_loop_past_the_window(model):
 @pytest.mark.parametrize("chunk", [1, 5, 31, 32, 33])
 def test_prefill_in_chunks_writes_the_same(model, chunk):
     ids = prompt(40, 1)
-    assert tokens(lmlab.generate(model, ids, max_new_tokens=3, prefill_chunk=chunk)) == [plain_greedy(model, ids, 3)]
+    assert tokens(lmlab.generate(model, ids, max_new_tokens=3, prefill_chunk_size=chunk)) == [
+        plain_greedy(model, ids, 3)
+    ]
 
 
 @pytest.mark.parametrize("chunk", [None, 4])
 def test_prompts_of_unequal_length_do_not_touch_each_other(model, chunk):
     prompts = [prompt(3, 2), prompt(37, 3), prompt(12, 4)]
-    written = tokens(lmlab.generate(model, prompts, max_new_tokens=4, prefill_chunk=chunk))
+    written = tokens(lmlab.generate(model, prompts, max_new_tokens=4, prefill_chunk_size=chunk))
     assert written == [plain_greedy(model, ids, 4) for ids in prompts]
 
 
@@ -66,7 +68,7 @@ def test_a_stop_token_ends_its_row_and_then_the_generation(model):
     prompts = [prompt(6, 7), prompt(9, 8)]
     first, second = (plain_greedy(model, ids, 6) for ids in prompts)
     stop = first[1]
-    steps = list(lmlab.generate(model, prompts, max_new_tokens=6, stop_tokens=[stop]))
+    steps = list(lmlab.generate(model, prompts, max_new_tokens=6, eos_token_id=[stop]))
     ended = first.index(stop)
     assert [bool(step.finished[0]) for step in steps] == [i >= ended for i in range(len(steps))]
     assert all(int(step.token[0]) == stop for step in steps[ended:])

@@ -56,7 +56,7 @@ def kept(steps) -> list[bool | None]:
 def test_greedy_writes_the_same_tokens_past_the_window(model, length, count):
     alone = tokens(lmlab.generate(model, prompt(length), max_new_tokens=count))
     assert tokens(lmlab.generate(model, prompt(length), max_new_tokens=count, speculative=True)) == alone
-    chunked = lmlab.generate(model, prompt(length), max_new_tokens=count, speculative=True, prefill_chunk=5)
+    chunked = lmlab.generate(model, prompt(length), max_new_tokens=count, speculative=True, prefill_chunk_size=5)
     assert tokens(chunked) == alone
 
 
@@ -80,7 +80,7 @@ def test_each_step_is_what_model_and_module_say_without_a_cache(model):
     sampler, generator = Sampler(temperature=2.0, top_k=9), torch.Generator().manual_seed(1)
     accepted = set()
     for step in lmlab.generate(
-        model, ids, max_new_tokens=30, sampler=sampler, generator=generator, speculative=True, prefill_chunk=10
+        model, ids, max_new_tokens=30, sampler=sampler, generator=generator, speculative=True, prefill_chunk_size=10
     ):
         assert step.length == ids.shape[1]
         hidden = model.hidden(ids)
@@ -119,7 +119,9 @@ def test_a_stop_token_ends_the_text_wherever_it_stands_in_a_pair(agreeing):
     text = tokens(lmlab.generate(agreeing, prompt(4), max_new_tokens=9))
     for place in (0, 1, 2):  # before any draft, a kept draft, and the token after one
         assert text[place] not in text[:place]
-        steps = list(lmlab.generate(agreeing, prompt(4), max_new_tokens=9, stop_tokens=[text[place]], speculative=True))
+        steps = list(
+            lmlab.generate(agreeing, prompt(4), max_new_tokens=9, eos_token_id=[text[place]], speculative=True)
+        )
         assert tokens(steps) == text[: place + 1]
         assert [bool(step.finished) for step in steps] == [False] * place + [True]
 

@@ -50,7 +50,7 @@ RECALL = one_of(*(_recall(facts, questions) for facts in (2, 4, 6, 8, 10, 12) fo
 # arithmetic: sums and differences of numbers up to 99, bare or digit by digit
 
 
-def held_out(a: int, b: int) -> bool:
+def kept_out(a: int, b: int) -> bool:
     """Pairs of two-digit numbers that no training text adds or subtracts: a tenth of them."""
     return a > 9 and b > 9 and (7 * a + 3 * b) % 10 == 0
 
@@ -62,8 +62,8 @@ def _number(n: int) -> Word:
 NUMBERS = [_number(n) for n in range(100)]
 ARITHMETIC_WORDS = {
     "numbers": Words(tuple(NUMBERS)),
-    "addends": {a: Words(tuple(b for b in NUMBERS if not held_out(int(a), int(b)))) for a in NUMBERS},
-    "smaller": {a: Words(tuple(b for b in NUMBERS[: int(a) + 1] if not held_out(int(a), int(b)))) for a in NUMBERS},
+    "addends": {a: Words(tuple(b for b in NUMBERS if not kept_out(int(a), int(b)))) for a in NUMBERS},
+    "smaller": {a: Words(tuple(b for b in NUMBERS[: int(a) + 1] if not kept_out(int(a), int(b)))) for a in NUMBERS},
 }
 
 

@@ -28,7 +28,7 @@ def names(tokenizer: Tokenizer, number: int) -> list[Prompt]:
     return [*islice(found, number)]
 
 
-def recall(tokenizer: Tokenizer, number: int) -> list[Prompt]:
+def facts(tokenizer: Tokenizer, number: int) -> list[Prompt]:
     """Recall texts that no training seed writes, cut where something stated earlier must be named ("... And the
     color? It is"). A guess takes one of the facts that were stated; no earlier question has asked for the same one."""
     last = re.compile(QUESTION.pattern + "$")

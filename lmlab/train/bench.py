@@ -132,7 +132,7 @@ class Bench:
         ids, end = [self.tokenizer.end, *self.tokenizer.encode(prompt)], self.tokenizer.end
         texts = {}
         for name, model in self.models.items():
-            steps = generate(model, ids, max_new_tokens=tokens, stop_tokens=(end,))
+            steps = generate(model, ids, max_new_tokens=tokens, eos_token_id=end)
             written = [int(step.token) for step in steps]
             texts[name] = self.tokenizer.decode(token for token in written if token != end)
         return texts

@@ -15,7 +15,7 @@ from lmlab.generation import write
 from lmlab.model import LanguageModel
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
-from lmlab.text.domains import DOMAIN_LEXICON, held_out
+from lmlab.text.domains import DOMAIN_LEXICON, kept_out
 from lmlab.text.prompts import QUESTION
 from lmlab.text.tokenizer import Tokenizer
 
@@ -74,7 +74,7 @@ def addition(model: LanguageModel, tokenizer: Tokenizer, by_digits: bool = False
     asked = []
     for a in range(10, 100):
         for b in range(10, 100):
-            if held_out(a, b):
+            if kept_out(a, b):
                 start, end = _by_digits(a, b) if by_digits else (f"Add. {a} + {b} =", f" {a + b}.")
                 asked.append((start + end, (len(start), len(start + end))))
     hits = answers(model, tokenizer, asked)
@@ -95,6 +95,6 @@ def stories(
     openings = random.Random(seed).choices(OPENINGS, k=number)
     prompts = [[tokenizer.end, *tokenizer.encode(opening)] for opening in openings]
     generator = torch.Generator(model.embed_tokens.weight.device).manual_seed(seed)
-    written = write(model, prompts, stop=tokenizer.end, max_new_tokens=max_new_tokens, generator=generator)
+    written = write(model, prompts, eos_token_id=tokenizer.end, max_new_tokens=max_new_tokens, generator=generator)
     texts = [tokenizer.decode(prompt[1:] + ids) for prompt, ids in zip(prompts, written, strict=True)]
     return [(text, read(DOMAINS["story"], DOMAIN_LEXICON, text) is not None) for text in texts]

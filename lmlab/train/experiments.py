@@ -57,7 +57,7 @@ def texts(model: LanguageModel, tokenizer: Tokenizer, tokens: int, seed: int, ro
     generator, longest = torch.Generator().manual_seed(seed), model.config.max_position_embeddings
     while tokens > 0:
         prompts = [[tokenizer.end]] * rows
-        for ids in write(model, prompts, stop=tokenizer.end, max_new_tokens=longest, generator=generator):
+        for ids in write(model, prompts, eos_token_id=tokenizer.end, max_new_tokens=longest, generator=generator):
             if len(ids) < longest:
                 tokens -= len(ids) + 1
                 yield tokenizer.decode(ids)

@@ -105,15 +105,15 @@ def test_sums_are_right_and_held_out_pairs_stay_out(seed):
         text = writer.derivation().text
         for a, sign, b, c in re.findall(r"(\d+) ([+-]) (\d+) = (\d+)\.", text):
             assert int(c) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
-            assert not domains.held_out(int(a), int(b))
+            assert not domains.kept_out(int(a), int(b))
         for a, b, c in re.findall(r"(\d+) \+ (\d+): .*?so (\d+)\.", text):
-            assert int(a) + int(b) == int(c) and not domains.held_out(int(a), int(b))
+            assert int(a) + int(b) == int(c) and not domains.kept_out(int(a), int(b))
 
 
-def test_a_tenth_of_the_pairs_is_held_out():
-    pairs = [domains.held_out(a, b) for a in range(10, 100) for b in range(10, 100)]
+def test_a_tenth_of_the_pairs_is_kept_out():
+    pairs = [domains.kept_out(a, b) for a in range(10, 100) for b in range(10, 100)]
     assert sum(pairs) / len(pairs) == pytest.approx(0.1, abs=0.005)
-    assert not domains.held_out(7, 7), "pairs with a one-digit number are all in training"
+    assert not domains.kept_out(7, 7), "pairs with a one-digit number are all in training"
 
 
 def test_brackets_close_as_they_opened():

@@ -8,8 +8,8 @@ from tests.text.test_tokenizer import TOKENIZER
 
 
 def test_a_recall_prompt_and_its_answer_are_a_text_of_the_corpus():
-    found = prompts.recall(TOKENIZER, 30)
-    assert len(found) == 30 and found == prompts.recall(TOKENIZER, 30)
+    found = prompts.facts(TOKENIZER, 30)
+    assert len(found) == 30 and found == prompts.facts(TOKENIZER, 30)
     for (start, *ids), answer, guess in found:
         assert start == TOKENIZER.end
         text = TOKENIZER.decode([*ids, answer]) + "."
