@@ -17,7 +17,7 @@ from lmlab.train.pretraining import above_floor
 from lmlab.train.recipe import RECIPE, Recipe
 
 PROMPT = "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom."
-TOKENS_TRIED = 50_000  # of each: 200,000 in all
+TOKENS_TRIED = 200_000  # of each
 
 
 @pytest.fixture(scope="module", params=MINIATURES)

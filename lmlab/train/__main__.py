@@ -8,6 +8,7 @@ Under torchrun it uses all its processes: torchrun --nproc-per-node 2 -m lmlab.t
 import argparse
 import json
 import os
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -76,9 +77,13 @@ def main() -> None:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     first = not dist.is_initialized() or dist.get_rank() == 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "records.jsonl").open("ab").close()
+    except OSError as error:
+        sys.exit(f"{folder} cannot be written ({error}): name another folder with --out")
     model, tokenizer = build(config(name)), tokenizer_for(recipe)
     init_for_training(model, torch.Generator().manual_seed(recipe.seed))
-    folder.mkdir(parents=True, exist_ok=True)
     with tqdm(total=recipe.steps, disable=not first) as bar:
         for record in pretrain(
             model.to(device), tokenizer, recipe, folder=None if shard else folder, shard=shard, **every

@@ -12,6 +12,7 @@ import torch
 
 from lmlab.checkpoints import load, tokenizer
 from lmlab.model import LanguageModel
+from lmlab.sampling import Sampler
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.train.data import held_out
 from lmlab.train.evaluation import addition, recall, stories
@@ -19,6 +20,7 @@ from lmlab.train.pretraining import distance
 from lmlab.train.recipe import RECIPE, Recipe
 
 HELD_OUT = 2000  # texts that the distance is measured on
+MIN_P = 0.1
 
 
 def command(name: str, recipe: Recipe) -> str:
@@ -40,8 +42,10 @@ def measured(model: LanguageModel, tok: Tokenizer, recipe: Recipe) -> dict[str, 
     found["recall over 100 tokens and more"] = recall(model, tok)
     found["addition of pairs kept out of training"] = addition(model, tok)
     found["the same, digit by digit"] = addition(model, tok, by_digits=True)
-    told = stories(model, tok)
-    found["sampled stories that the grammar reads"] = sum(good for _, good in told) / len(told)
+    samplers = {"temperature 1": Sampler(), f"min-p {MIN_P}": Sampler(min_p=MIN_P)}
+    for how, sampler in samplers.items():
+        told = stories(model, tok, sampler=sampler)
+        found[f"stories that the grammar reads, {how}"] = sum(good for _, good in told) / len(told)
     return found
 
 
@@ -58,10 +62,11 @@ def text(name: str, model: LanguageModel, tok: Tokenizer, recipe: Recipe) -> str
                 f"mixture {recipe.mixture!r}: {recipe.tokens:,} tokens in rows of {recipe.length}, seed {recipe.seed}.",
                 f"```\n{command(name, recipe)}\n```",
                 "The floor is what the corpus's true probabilities leave to chance; distances are nats per token above "
-                f"it, on {HELD_OUT:,} held-out texts. The rest are shares: greedy answers, and 100 stories sampled at "
-                "temperature 1. Weights are bf16, tried in float32.",
+                f"it, on {HELD_OUT:,} held-out texts. The rest are shares: greedy answers, and 100 sampled stories, true "
+                f"to their own earlier facts; min-p {MIN_P} leaves out tokens less than {MIN_P} times as probable as "
+                "the best. Weights are bf16, tried in float32.",
                 "\n".join(["| what | measured |", "|---|---|", *rows]),
-                "Three stories, as sampled:",
+                "Three stories, sampled at temperature 1:",
                 *samples,
             )
         )

@@ -13,6 +13,7 @@ import torch
 
 from lmlab.generation import write
 from lmlab.model import LanguageModel
+from lmlab.sampling import Sampler
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
 from lmlab.text.domains import DOMAIN_LEXICON, kept_out
@@ -88,13 +89,19 @@ def _by_digits(a: int, b: int) -> tuple[str, str]:
 
 
 def stories(
-    model: LanguageModel, tokenizer: Tokenizer, number: int = 100, seed: int = 0, max_new_tokens: int = 300
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    number: int = 100,
+    seed: int = 0,
+    max_new_tokens: int = 300,
+    sampler: Sampler = Sampler(),  # noqa: B008 (it never changes)
 ) -> list[tuple[str, bool]]:
     """`number` sampled stories (temperature 1), each with whether the grammar reads it: every sentence well formed, and
     every later mention true to what the story said before."""
     openings = random.Random(seed).choices(OPENINGS, k=number)
     prompts = [[tokenizer.end, *tokenizer.encode(opening)] for opening in openings]
     generator = torch.Generator(model.embed_tokens.weight.device).manual_seed(seed)
-    written = write(model, prompts, eos_token_id=tokenizer.end, max_new_tokens=max_new_tokens, generator=generator)
+    how = {"max_new_tokens": max_new_tokens, "sampler": sampler, "generator": generator}
+    written = write(model, prompts, eos_token_id=tokenizer.end, **how)
     texts = [tokenizer.decode(prompt[1:] + ids) for prompt, ids in zip(prompts, written, strict=True)]
     return [(text, read(DOMAINS["story"], DOMAIN_LEXICON, text) is not None) for text in texts]

@@ -4,6 +4,7 @@ had happened."""
 import json
 import os
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def save(folder: Path, step: int, model: nn.Module, optimizers: list[torch.optim
         save_file(tensors, part, metadata)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no folder, there is no part either
+            part.unlink(missing_ok=True)
         kept = "the last good one is still there" if path.exists() else "none was written before"
         raise OSError(f"the state after step {step} could not be written to {path} ({error}); {kept}") from error
 
