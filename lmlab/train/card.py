@@ -62,9 +62,9 @@ def text(name: str, model: LanguageModel, tok: Tokenizer, recipe: Recipe) -> str
                 f"mixture {recipe.mixture!r}: {recipe.tokens:,} tokens in rows of {recipe.length}, seed {recipe.seed}.",
                 f"```\n{command(name, recipe)}\n```",
                 "The floor is what the corpus's true probabilities leave to chance; distances are nats per token above "
-                f"it, on {HELD_OUT:,} held-out texts. The rest are shares: greedy answers, and 100 sampled stories, true "
-                f"to their own earlier facts; min-p {MIN_P} leaves out tokens less than {MIN_P} times as probable as "
-                "the best. Weights are bf16, tried in float32.",
+                f"it, on {HELD_OUT:,} held-out texts. The rest are shares: greedy answers, and of 100 sampled stories "
+                f"those true to their own earlier facts; min-p {MIN_P} leaves out tokens less than {MIN_P} times as "
+                "probable as the best. Weights are bf16, tried in float32.",
                 "\n".join(["| what | measured |", "|---|---|", *rows]),
                 "Three stories, sampled at temperature 1:",
                 *samples,

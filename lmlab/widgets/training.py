@@ -39,7 +39,7 @@ class TrainingView(View):
         **state,
     ):
         if records is None:
-            records = {f"{arm}, seed {seed}": run for (arm, seed), run in recorded("architectures").items()}
+            records = {f"{arm}, seed {seed}": run for (arm, seed), run in recorded("miniatures").items()}
             floors = corpus_floors(default_tokenizer())
         self.floors, self.stages = dict(floors or {}), dict(stages or {})
         self.runs, coming = _given(records)

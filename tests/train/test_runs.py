@@ -139,7 +139,7 @@ def test_what_is_missing_or_misnamed_is_said(recorded):
 
 def test_the_shipped_records_are_whole():
     """Each run ends measured, at its last step, over the same tokens as the others of its experiment."""
-    assert "architectures" in runs.experiments()
+    assert "miniatures" in runs.experiments()
     for experiment in runs.experiments():
         for (arm, seed), records in runs.recorded(experiment).items():
             assert records[-1].step == records[-1].steps and records[-1].distance, f"{experiment}/{arm}-{seed}"

@@ -14,7 +14,7 @@ from lmlab.widgets.bench import BenchView
 from lmlab.widgets.curves import DISTANCE, FIELDS
 from lmlab.widgets.training import TrainingView
 
-RUNS = {f"{arm}, seed {seed}": records for (arm, seed), records in recorded("architectures").items()}
+RUNS = {f"{arm}, seed {seed}": records for (arm, seed), records in recorded("miniatures").items()}
 FLOORS = {"all": 0.4, "story": 0.2}
 
 
