@@ -25,5 +25,5 @@ def models():
 
 @pytest.fixture
 def loaded(models, tokenizer, monkeypatch):
-    monkeypatch.setattr("lmlab.widgets.generation._loaded", lambda name: (models[name], tokenizer))
+    monkeypatch.setattr("lmlab.widgets.models._loaded", lambda name: (models[name], tokenizer))
     return [*models]

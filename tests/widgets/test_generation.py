@@ -117,7 +117,7 @@ def test_a_model_of_ones_own_brings_its_tokenizer(models, tokenizer):
     assert view.summary.startswith("The prompt has ") and "Next, by model" in view.summary
     assert "drafts" not in {spec["name"] for spec in view.controls}
     assert [spec["values"] for spec in view.controls if spec["name"] == "model"] == [["model"]]
-    with pytest.raises(ValueError, match=r"needs its tokenizer: GenerationView\(model, tokenizer=...\)"):
+    with pytest.raises(ValueError, match=r"needs its tokenizer"):
         GenerationView(models["mini-gpt-oss"])
     with pytest.raises(ValueError, match="no control is called temprature"):
         GenerationView(models["mini-gpt-oss"], tokenizer=tokenizer, temprature=2)

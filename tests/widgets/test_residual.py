@@ -22,7 +22,7 @@ def models():
 
 @pytest.fixture
 def view(models, monkeypatch):
-    monkeypatch.setattr("lmlab.widgets.residual._loaded", lambda name: (models[name], TOKENIZER))
+    monkeypatch.setattr("lmlab.widgets.models._loaded", lambda name: (models[name], TOKENIZER))
     return StreamView([*models])
 
 
@@ -146,6 +146,6 @@ def test_keywords_set_text_token_and_stop(models):
 
 def test_models_of_unequal_depth_are_refused(monkeypatch):
     found = {"a": random_model("mini-qwen3"), "b": random_model("qwen3-0.6b")}
-    monkeypatch.setattr("lmlab.widgets.residual._loaded", lambda name: (found[name], TOKENIZER))
+    monkeypatch.setattr("lmlab.widgets.models._loaded", lambda name: (found[name], TOKENIZER))
     with pytest.raises(ValueError, match=r"equally many layers: got \{'a': 4, 'b': 3\}"):
         StreamView([*found])
