@@ -8,13 +8,15 @@ from typing import NamedTuple
 from lmlab.text.corpus import documents
 from lmlab.text.tokenizer import Tokenizer
 
-QUESTION = re.compile(r" (?:What is|And) the (\w+)\? It is((?: \w+)*?)( \w+)\.")  # the kind, the answer, its last word
+QUESTION = r"Where is the (\w+)\? (In|On|At) the"
+LAST_QUESTION = re.compile(rf"{QUESTION}( \w+)\.$")
+STATED = re.compile(r" lies (\w+) the( \w+)\.")
 VISIT = re.compile(r"\. (\w+) and( \w+) often visited ")
 
 
 class Prompt(NamedTuple):
-    """The ids of a text up to its answer, the answer's one id, and `guess`: how often someone is right who
-    takes at random one of the names, or of the facts, that the text has told."""
+    """The ids of a text up to its answer, the answer's one id, and `guess`: how often someone is right who knows what
+    kind of word must follow, and takes at random one of that kind that the text has told."""
 
     ids: list[int]
     answer: int
@@ -29,17 +31,18 @@ def names(tokenizer: Tokenizer, number: int) -> list[Prompt]:
 
 
 def facts(tokenizer: Tokenizer, number: int) -> list[Prompt]:
-    """Recall texts that no training seed writes, cut where something stated earlier must be named ("... And the
-    color? It is"). A guess takes one of the facts that were stated; no earlier question has asked for the same one."""
-    last = re.compile(QUESTION.pattern + "$")
-    return [*islice(_cut(tokenizer, "recall", last, _guess_of_facts), number)]
+    """Recall texts that no training seed writes, cut where a place that was stated earlier must be named ("... Where is
+    the ring? In the"). At least two places with that word before them were stated, of which a guess takes one, and no
+    earlier question has asked for the same."""
+    return [*islice(_cut(tokenizer, "recall", LAST_QUESTION, _guess_of_places), number)]
 
 
-def _guess_of_facts(text: str, cut: re.Match) -> float | None:
-    """None where the answer was given before."""
-    if cut[1] in [question[1] for question in QUESTION.finditer(text[: cut.start()])]:
-        return None
-    return 1 / len(re.findall(r" The \w+ is [^.]*\.", text))
+def _guess_of_places(text: str, cut: re.Match) -> float | None:
+    """None where the places leave no choice, or where the answer was given before."""
+    thing, preposition, place = cut.groups()
+    stated = [where for how, where in STATED.findall(text) if how == preposition.lower()]
+    again = thing in [asked for asked, _ in re.findall(QUESTION, text[: cut.start()])]
+    return None if again or len({*stated}) < 2 else stated.count(place) / len(stated)
 
 
 def _cut(

@@ -17,7 +17,6 @@ from lmlab.sampling import Sampler
 from lmlab.text.corpus import DOMAINS, documents
 from lmlab.text.derivation import read
 from lmlab.text.domains import DOMAIN_LEXICON, kept_out
-from lmlab.text.prompts import QUESTION
 from lmlab.text.tokenizer import Tokenizer
 
 Span = tuple[int, int]  # the characters from, up to and without
@@ -52,12 +51,13 @@ def questions(tokenizer: Tokenizer, number: int, beyond: int) -> list[tuple[str,
             continue
         text, offsets = document.text, tokenizer.inner.encode(document.text).offsets
         answered = set()
-        for asked in re.finditer(QUESTION, text):
+        for asked in re.finditer(r" (?:What color is|Where is) the (\w+)\? ([A-Z][^.?]*)\.", text):
             fact = re.search(rf" The {asked[1]} is [^.]*\.", text)
             tokens = sum(fact.end() <= start < asked.start(2) for start, _ in offsets)
-            if tokens >= beyond and asked[1] not in answered:
-                found.append((text[: asked.end()], (asked.start(2), asked.end(3))))
-            answered.add(asked[1])
+            question = asked[0].partition("?")[0]
+            if tokens >= beyond and question not in answered:
+                found.append((text[: asked.end()], asked.span(2)))
+            answered.add(question)
         if len(found) >= number:
             return found[:number]
     raise AssertionError("documents() has no end")

@@ -47,7 +47,7 @@ class Recipe:
     tokens: int
     mixture: str = "general"
     shuffled: bool = False
-    batch_size: int = 8
+    batch_size: int = 16
     length: int = 256
     learning_rate: float = 3e-3
     muon_learning_rate: float | None = 0.02

@@ -18,7 +18,8 @@ OWN = "your own"
 EXAMPLES = {
     "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
     "Tom. Mia and",
-    "a fact from before": "Remember this. The color is red. The day is Monday. The girl is Mia. What is the day? It is",
+    "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies in "
+    "the park. Where is the ring? In the",
     "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
     "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
 }

@@ -78,9 +78,9 @@ def test_stories_are_varied():
 
 
 def test_no_story_kept_out_occurs_in_training():
-    """As many texts as the miniatures read: their 10 million tokens are some 75,000 texts."""
+    """More texts than the miniatures read: their 7 million tokens are some 53,000 texts."""
     unseen = (one.text for one in corpus.documents("general", -1) if one.domain == "story")
-    read = {one.text for one in itertools.islice(corpus.documents("general", 0), 80_000)}
+    read = {one.text for one in itertools.islice(corpus.documents("general", 0), 60_000)}
     assert read.isdisjoint(itertools.islice(unseen, 10_000))
 
 

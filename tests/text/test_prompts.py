@@ -1,7 +1,5 @@
 """A prompt is a text of the corpus, and its answer is what the text goes on with, stated before."""
 
-import re
-
 from lmlab.text import prompts
 from lmlab.text.corpus import parse
 from tests.text.test_tokenizer import TOKENIZER
@@ -16,10 +14,13 @@ def test_a_recall_prompt_and_its_answer_are_a_text_of_the_corpus():
         document = parse(text)
         assert document and document.domain == "recall"
         assert TOKENIZER.encode(text) == [*ids, answer, *TOKENIZER.encode(".")]
-        stated = dict(re.findall(r" The (\w+) is ([^.]*)\.", text))
-        kind = text.rpartition(" the ")[2].partition("?")[0]
-        assert f" {stated[kind]}".endswith(TOKENIZER.token(answer)) and guess == 1 / len(stated) < 1
-        assert text.count(f" the {kind}?") == 1, "asked for the first time"
+        thing = text.rpartition("Where is the ")[2].partition("?")[0]
+        (fact,) = [one for one in text.split(". ") if one.startswith(f"The {thing} is")]
+        assert fact.endswith(TOKENIZER.token(answer))
+        assert text.count(f"Where is the {thing}?") == 1, "asked for the first time"
+        how = text.rpartition("? ")[2].split()[0].lower()
+        places = [one.rpartition(f" lies {how} the ")[2] for one in text.split(". ") if f" lies {how} the " in one]
+        assert len({*places}) > 1 and guess == places.count(fact.rpartition(" the ")[2]) / len(places)
 
 
 def test_a_name_is_that_of_the_friend_and_follows_in_the_text():

@@ -1,6 +1,7 @@
 """What a miniature can do, tried on models that are known to be right or wrong."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -33,11 +34,13 @@ class Oracle:
 
 def test_questions_ask_for_a_fact_far_back():
     for text, (start, end) in questions(TOKENIZER, 40, beyond=80):
-        kind = text.rpartition(" the ")[2].partition("?")[0]
-        fact = f" The {kind} is{text[start:end]}."
-        assert text[start - 6 : start] == " It is" and text[end:] == "." and fact in text
-        assert len(TOKENIZER.encode(text[text.index(fact) + len(fact) : start])) >= 80
-        assert text.count(f" the {kind}?") == 1, "asked for the first time"
+        thing = re.findall(r" (?:What color is|Where is) the (\w+)\? [^?]*$", text)[0]
+        (fact,) = re.findall(rf" The {thing} is (\w+) and lies ([^.]*)\.", text)
+        assert text[start:end].lower() in fact and text[end:] == "."
+        between = text[text.index(f" The {thing} is ") : start].split(".", 1)[1]
+        assert len(TOKENIZER.encode(between)) >= 80
+        question = re.findall(r" (?:What color is|Where is) the \w+\?", text)[-1]
+        assert text.count(question) == 1, "answered before, the answer stands close by"
 
 
 def test_who_knows_everything_answers_everything():

@@ -214,14 +214,14 @@ def test_muon_steps_each_expert_as_a_matrix_of_its_own():
 
 
 def test_the_rate_rises_stays_and_falls():
-    recipe = Recipe(tokens=100 * 2048, warmup_ratio=0.1, decay_ratio=0.4)
+    recipe = Recipe(tokens=100 * 4096, warmup_ratio=0.1, decay_ratio=0.4)
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     assert rates[:2] == pytest.approx([1 / 11, 2 / 11]) and rates[10:60] == [1.0] * 50
     assert all(a > b > 0 for a, b in itertools.pairwise(rates[60:])) and rates[-1] < 0.03
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"), [({"tokens": 10}, "need 2048"), ({"warmup_ratio": 0.7}, "together more than 1")]
+    ("fields", "says"), [({"tokens": 10}, "need 4096"), ({"warmup_ratio": 0.7}, "together more than 1")]
 )
 def test_recipes_that_cannot_be_followed(fields, says):
     with pytest.raises(ValueError, match=says):
