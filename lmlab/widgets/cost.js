@@ -126,7 +126,8 @@ function curves(node) {
       .attr("stroke", "currentColor").attr("stroke-dasharray", "4 4");
     const path = kit.line().x((_, i) => x(data.x[i])).y(y);
     lines.selectAll("path").data(rows).join("path").attr("fill", "none").attr("d", (row) => path(row.values)).attr("stroke", (row) => row.colour)
-      .attr("stroke-dasharray", (row) => row.dash).attr("stroke-width", (_, i) => 2.5 + 2 * Math.min(rows.length - 1 - i, 3)); // what lies below shows
+      .attr("stroke-dasharray", (row) => row.dash) // equal shares of experts lie on one line: what is below is wider
+      .attr("stroke-width", (_, i) => (data.logarithmic ? 2.5 : 2.5 + 2 * Math.min(rows.length - 1 - i, 3)));
     const at = kit.apart(rows.map((row) => y(row.values.at(-1))), 16, 12, SMALL + 30);
     names.selectAll("text").data(rows).join("text").attr("x", WIDTH - RIGHT + 34).attr("y", (_, i) => at[i] + 4).text((row) => row.label);
     names.selectAll("path").data(rows).join("path").attr("fill", "none").attr("stroke", (row) => row.colour).attr("stroke-width", 2)
@@ -148,9 +149,7 @@ export default {
     const node = kit.root(el, "Cost: memory, arithmetic and tokens per second of models on a device");
     kit.controls(node, model);
     const part = (parent) => kit.add(parent, "div", { style: "margin-bottom: 8px" });
-    const pictures = [roofline(part(node)), bars(part(node))], fits = titled(part(node)), pair = part(node);
-    pair.style.cssText += "; display: flex; flex-wrap: wrap; gap: 0 30px";
-    const tables = [fits, titled(part(pair)), titled(part(pair))];
+    const pictures = [roofline(part(node)), bars(part(node))], tables = Array.from({ length: 3 }, () => titled(part(node)));
     const fold = kit.add(node, "details");
     kit.add(fold, "summary", {}, "Experts, and arithmetic against the length of the text");
     const lines = [curves(part(fold)), curves(part(fold))], experts = titled(part(fold));
