@@ -27,6 +27,7 @@ VIEWS = (
     "lmlab.widgets.training.TrainingView",
     "lmlab.widgets.bench.BenchView",
     "lmlab.widgets.interventions.InterventionView",
+    "lmlab.widgets.cost.CostView",
 )
 
 

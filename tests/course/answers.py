@@ -264,6 +264,39 @@ def with_balance_layer_by_layer(loss, scores, indices, weight):
     return loss + weight * sum(losses) / len(losses)
 
 
+def parameters_matrix_by_matrix(layers, hidden_size, heads, kv_heads, head_dim, width, rows, tied):
+    shapes = (
+        [(hidden_size, heads * head_dim)] * 2 + [(hidden_size, kv_heads * head_dim)] * 2 + [(hidden_size, width)] * 3
+    )
+    vectors = [hidden_size, hidden_size, head_dim, head_dim]
+    tables = [(rows, hidden_size)] * (2 - int(tied))
+    return layers * (sum(map(math.prod, shapes)) + sum(vectors)) + sum(map(math.prod, tables)) + hidden_size
+
+
+def ignored_by_a_table(calculator, values):
+    every = values.repeat(len(values), 1)
+    every.diagonal().mul_(2)
+    return torch.tensor([calculator(row) for row in every]) == calculator(values)
+
+
+def tokens_per_second_by_cases(weights, cache, flops, batch, bandwidth, peak):
+    if weights / batch + cache > flops * bandwidth / peak:
+        return bandwidth / (weights / batch + cache)
+    return peak / flops
+
+
+def experts_read_by_adding(experts, chosen, tokens):
+    read = 0.0
+    for _ in range(tokens):
+        read += chosen * (1 - read / experts)
+    return read
+
+
+def longest_text_in_words(memory, total, active, per_token, batch):
+    left = memory - total - total
+    return (left - left % (batch * per_token)) / (batch * per_token)
+
+
 OTHER_WAYS = {
     "01.1": [rms_norm_by_torch, rms_norm_by_numpy],
     "01.2": [block_in_three_lines],
@@ -283,6 +316,11 @@ OTHER_WAYS = {
     "05.4": [break_even_by_trying],
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],
+    "08.1": [parameters_matrix_by_matrix],
+    "08.2": [ignored_by_a_table],
+    "08.3": [tokens_per_second_by_cases],
+    "08.4": [experts_read_by_adding],
+    "08.5": [longest_text_in_words],
     "09.1": [at_temperature_as_a_power],
     "09.2": [top_p_by_loop, top_p_by_a_line],
     "09.3": [judged_in_numpy],
