@@ -45,7 +45,7 @@ def heads_and_map(
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=15)
         figure.tight_layout()
         if message:
-            takeaway(left, message, below=28)
+            takeaway(left, message, below=56)
     return figure
 
 
@@ -72,7 +72,7 @@ def _groups(axes: Axes, key_heads: Sequence[int]) -> str:
         if key_heads[head] != key_heads[head - 1]:
             axes.axvline(head - 0.5, color="white", linewidth=4)
     shared = len(key_heads) // len(set(key_heads))
-    return "query head" + (f", each {shared} share a key/value head" if shared > 1 else "")
+    return "query head" + (f" ({shared} share each key/value head)" if shared > 1 else "")
 
 
 def token_map(
@@ -93,7 +93,9 @@ def token_map(
     image = axes.imshow(np.where(seen, weights, np.nan), **look)
     if sinks is not None:
         axes.imshow(np.asarray(sinks)[:, None], extent=(-3.5, -2, length - 0.5, -0.5), **look)
-        axes.text(-2.75, -0.9, "sink", ha="center", color=INK, fontsize=10)
+        axes.text(
+            -2.75, length, "sink", color=INK, fontsize=9, rotation=60, ha="right", va="top", rotation_mode="anchor"
+        )
     if window and window < length:
         edge = [
             (x, y)
