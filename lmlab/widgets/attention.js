@@ -198,9 +198,10 @@ function threads(pen, layers, data, { head, t }) {
   names(layers.rows, data, t, pitch, (i) => `${from - 8},${y(i) + 4}`, 0);
   names(layers.keys, data, -1, pitch, (j) => `${to + 8},${y(j) + 4}`, 0, "start");
   layers.edges.selectAll("path").data([]).join("path");
-  layers.edges.selectAll("text").data(data.sinks ? ["sink"] : []).join("text").attr("transform", `translate(${to + 8},${y(-1) + 4})`)
-    .attr("text-anchor", "start").attr("style", `font-size: ${LETTER}px`).text((d) => d);
-  layers.chosen.selectAll("path").data([0]).join("path").attr("fill", kit.COLOURS.accent).attr("stroke", "none").attr("d", `M${from - 5},${y(t) - 4}l6,4l-6,4z`);
+  layers.edges.selectAll("text").data(data.sinks ? ["sink"] : []).join("text").attr("text-anchor", "start")
+    .attr("transform", `translate(${to + 8},${y(-1) + 4})`).attr("style", `font-size: ${LETTER}px`).text((d) => d);
+  layers.chosen.selectAll("path").data([0]).join("path").attr("fill", kit.COLOURS.accent).attr("stroke", "none").attr("stroke-width", 2)
+    .attr("d", `M${from - 5},${y(t) - 4}l6,4l-6,4z`);
   const under = (event) => {
     const { top } = event.currentTarget.getBoundingClientRect(), i = Math.round((event.clientY - top - y(0)) / pitch);
     return i >= 0 && i < length ? [i, 0] : null;

@@ -32,7 +32,10 @@ def views(tmp_path_factory, browser):
     root = tmp_path_factory.mktemp("attention")
     write_notebook(root / "attention.ipynb", *CELLS)
     with server(root) as address, Page(browser, address, "attention.ipynb", height=3000) as opened:
-        yield [opened.view(i) for i in range(len(CELLS))], opened
+        found = [opened.view(i) for i in range(len(CELLS))]
+        for view in found:
+            view.locator("[role=option]").first.wait_for()  # a view that is there, but has no data yet, has none
+        yield found, opened
         assert not opened.faults
 
 
