@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from lmlab.figures.theme import INK, ORANGE, RED, style, takeaway
+from lmlab.figures.theme import INK, ORANGE, RED, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def heads_and_map(
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=15)
         figure.tight_layout()
         if message:
-            takeaway(left, message, below=56)
+            figure.text(0.02, 0, message, va="top", color=INK)
     return figure
 
 

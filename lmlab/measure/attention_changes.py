@@ -56,6 +56,10 @@ def _raised(model: LanguageModel, addition: float) -> Iterator[None]:
     sinks = [getattr(block.self_attn, "sinks", None) for block in model.layers]
     if any(sink is None for sink in sinks):
         raise ValueError(f"layers without sinks: {[i for i, sink in enumerate(sinks) if sink is None]}")
+    if addition == float("-inf"):  # which the fused core would multiply by a key's 0
+        with intervene(model, remove_sinks=True):
+            yield
+        return
     before = [sink.detach().clone() for sink in sinks]
     try:
         for sink in sinks:

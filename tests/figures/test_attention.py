@@ -22,7 +22,8 @@ def closes_figures():
 
 
 def test_each_head_has_its_number_and_the_chosen_one_a_frame():
-    left, right, _ = heads_and_map(OVERVIEW, WEIGHTS, TOKENS, **GIVEN, title="t", message="a message").axes
+    figure = heads_and_map(OVERVIEW, WEIGHTS, TOKENS, **GIVEN, title="t", message="a message")
+    left, right, _ = figure.axes
     texts = {tuple(map(int, text.get_position())): text.get_text() for text in left.texts if "." in text.get_text()}
     assert texts == {(0, 0): "0.5", (1, 0): "4.0", (2, 0): "2.2", (0, 1): "1.0", (1, 1): "8.0", (2, 1): "3.0"}
     assert np.array_equal(left.images[0].get_array(), OVERVIEW)
@@ -30,7 +31,7 @@ def test_each_head_has_its_number_and_the_chosen_one_a_frame():
     assert frame.get_xy() == (1.5, 0.5)
     (line,) = left.lines
     assert list(line.get_xdata()) == [1.5, 1.5], "between the heads that do not share keys"
-    assert "a message" in {text.get_text() for text in left.texts}
+    assert "a message" in {text.get_text() for text in figure.texts}
     assert right.get_title(loc="left") == "layer 1, head 2: weights"
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lmlab.interventions import intervene
 from lmlab.measure import attention
 from lmlab.measure.attention_changes import largest_scores, loss, windowed, with_sinks_raised
 from tests.small import random_model
@@ -46,6 +47,8 @@ def test_raised_sinks_take_weight_and_are_put_back():
     assert table.kept[-INF] == pytest.approx(1) and 1 > table.kept[0.0] > table.kept[2.0] > 0
     assert table.kept[0.0] == pytest.approx(float(attention.read(model, TEXTS[0]).weights.sum(-1).mean()), rel=1e-5)
     assert table.loss[0.0] == pytest.approx(by_hand(model), rel=1e-5)
+    with intervene(model, remove_sinks=True):
+        assert table.loss[-INF] == pytest.approx(by_hand(model), rel=1e-5)
     for block in model.layers:
         block.self_attn.sinks.data += 2
     assert table.loss[2.0] == pytest.approx(by_hand(model), rel=1e-5)
