@@ -45,7 +45,7 @@ def heads_and_map(
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=15)
         figure.tight_layout()
         if message:
-            figure.text(0.02, 0, message, va="top", color=INK)
+            figure.text(0.02, -0.03, message, va="top", color=INK)
     return figure
 
 
