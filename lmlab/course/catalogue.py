@@ -7,6 +7,7 @@ from lmlab.course.exercises import Exercise, Prediction
 
 LESSONS = {  # lesson -> modules in lmlab.course
     "01": ("residual", "residual_further"),
+    "02": ("attention", "attention_further"),
     "03": ("rope", "rope_further"),
     "05": ("mla", "mla_further"),
     "08": ("whole_models", "whole_models_further"),

@@ -24,6 +24,7 @@ VIEWS = (
     "lmlab.widgets.rope.RoPEView",
     "lmlab.widgets.generation.GenerationView",
     "lmlab.widgets.residual.StreamView",
+    "lmlab.widgets.attention.AttentionView",
     "lmlab.widgets.training.TrainingView",
     "lmlab.widgets.bench.BenchView",
     "lmlab.widgets.interventions.InterventionView",

@@ -48,6 +48,33 @@ def votes_part_by_part(added, weight, eps, row):
     return [float((part * weight).dot(row)) / size for part in added]
 
 
+def weights_head_by_head(q, k):
+    rows = []
+    for h in range(len(q)):
+        scores = torch.einsum("id,jd->ij", q[h], k[h * len(k) // len(q)]) * q.shape[-1] ** -0.5
+        rows.append((scores.exp() * torch.ones_like(scores).tril()).numpy())
+    return [row / row.sum(-1, keepdims=True) for row in rows]
+
+
+def seen_token_by_token(tokens, window):
+    return [[max(0, i - window + 1) <= j <= i for j in range(tokens)] for i in range(tokens)]
+
+
+def attend_by_exponentials(scores, scale, sinks, v):
+    e = torch.exp(scores * scale)
+    return torch.einsum("hts,hsd->htd", e / (e.sum(-1, keepdim=True) + sinks.exp()[:, None, None]), v)
+
+
+def queries_by_torch(x, weight, eps, rotate):
+    heads = x.split(len(weight), dim=-1)
+    return torch.stack([rotate(torch.nn.functional.rms_norm(q, weight.shape, weight, eps)) for q in heads])
+
+
+def cache_bytes_layer_by_layer(layers, heads, kv_heads, head_dim, window, tokens):
+    each = [min(tokens, window) if layer % 2 == 0 else tokens for layer in range(layers)]
+    return 4 * kv_heads * head_dim * sum(each)
+
+
 def frequencies_by_logarithms(theta, dim):
     return [math.exp(-math.log(theta) * 2 * i / dim) for i in range(dim // 2)]
 
@@ -304,6 +331,11 @@ OTHER_WAYS = {
     "01.4": [vocabulary_share_by_cases],
     "01.5": [next_merge_with_a_table],
     "01.6": [votes_part_by_part],
+    "02.1": [weights_head_by_head],
+    "02.2": [seen_token_by_token],
+    "02.3": [attend_by_exponentials],
+    "02.4": [queries_by_torch],
+    "02.5": [cache_bytes_layer_by_layer],
     "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
     "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
     "03.3": [decode_by_distance],
