@@ -23,9 +23,9 @@ def model(request):
 @pytest.fixture
 def deep():
     """DeepSeek-V3's router with 16 experts in 4 groups, and a bias that moves choices."""
-    model = random_model("deepseek-v3")
+    model, order = random_model("deepseek-v3"), torch.randperm(16, generator=torch.Generator().manual_seed(0))
     for moe in routing.mixtures(model).values():
-        moe.router.e_score_correction_bias.copy_(torch.linspace(-0.5, 0.5, 16)[torch.randperm(16)])
+        moe.router.e_score_correction_bias.copy_(torch.linspace(-0.1, 0.1, 16)[order])
     return model
 
 
@@ -136,20 +136,22 @@ def test_kept_groups_are_those_with_candidates(deep):
 
 @torch.no_grad()
 def test_without_bias_is_the_router_with_its_bias_at_zero(deep):
-    found, changed = routing.read(deep, IDS), 0
+    inputs, changed = {}, 0
+    hooks = [
+        moe.router.register_forward_pre_hook(lambda module, given, i=i: inputs.update({i: given[0]}))
+        for i, moe in routing.mixtures(deep).items()
+    ]
+    found = routing.read(deep, IDS)
+    [hook.remove() for hook in hooks]
     biases = {layer: deep.layers[layer].mlp.router.e_score_correction_bias.clone() for layer in found.layers}
     for layer, one in found.layers.items():
         router = deep.layers[layer].mlp.router
-        x = one.logits @ torch.linalg.pinv(router.weight.T)  # some input with these logits
-        assert torch.allclose(router.logits(x), one.logits, atol=1e-4)
         free = routing.without_bias(router, one)
         assert torch.equal(router.e_score_correction_bias, biases[layer]), "the model is as it was"
         router.e_score_correction_bias.zero_()
-        again = router(x)
+        again = router(inputs[layer])
         router.e_score_correction_bias.copy_(biases[layer])
-        assert torch.equal(free.indices.sort(1).values, again.indices.sort(1).values)
-        order, other = free.indices.argsort(1), again.indices.argsort(1)
-        torch.testing.assert_close(free.weights.gather(1, order), again.weights.gather(1, other), atol=1e-4, rtol=1e-4)
+        assert all(torch.equal(mine, its) for mine, its in zip(free, again, strict=True))
         differs = routing.differs(one, free)
         pairs = zip(one.indices.tolist(), free.indices.tolist(), strict=True)
         assert differs.tolist() == [{*a} != {*b} for a, b in pairs]
