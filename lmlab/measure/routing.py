@@ -13,7 +13,7 @@ import torch
 from lmlab.model import LanguageModel
 from lmlab.parts import balancing
 from lmlab.parts.moe import MoE
-from lmlab.parts.router import Router, Routing
+from lmlab.parts.router import Router, Routing, SigmoidGroupRouter, TopKSoftmaxRouter
 from lmlab.trace import Trace
 
 
@@ -80,6 +80,13 @@ def load(routing: Routing) -> torch.Tensor:
 def imbalance(routing: Routing) -> float:
     """The load of the busiest expert over the mean: 1 when even, E / A when A experts read everything."""
     return float(load(routing).max())
+
+
+def chooses_by(router: Router) -> str:
+    """What a router chooses the largest of: the unit of its margins."""
+    if isinstance(router, TopKSoftmaxRouter):
+        return "logits"
+    return "sigmoids with their bias" if isinstance(router, SigmoidGroupRouter) else "shares of a softmax"
 
 
 @torch.no_grad()

@@ -32,8 +32,8 @@ from lmlab.train.recipe import Recipe
 @dataclass(frozen=True)
 class Record:
     """After one step. Losses in nats per token; `distance` (every `evaluate_every` steps): how far held-out texts lie
-    above their floor, by domain and over "all"; `loads`: of each layer with experts, those of MTP last, each expert's load in
-    the step's batch, 1 when even; `load`: the largest of them, the busiest expert's over the mean in the worst layer."""
+    above their floor, by domain and over "all"; `loads`: each expert's load in the step's batch, 1 when even, in each
+    layer that has experts, those of MTP last; `load`: the largest of them, the busiest expert's in the worst layer."""
 
     step: int
     steps: int

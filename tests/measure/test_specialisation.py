@@ -62,7 +62,7 @@ def test_loads_are_counted(found, by):
 
 
 def test_bits_are_those_of_the_pairs(found):
-    layer = [*found.layers][0]
+    layer = next(iter(found.layers))
     pairs = [
         (e, found.domains[text])
         for row, text in zip(found.layers[layer].indices.tolist(), found.texts.tolist(), strict=True)
