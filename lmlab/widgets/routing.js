@@ -44,7 +44,7 @@ function heatmap(node) {
     paint({ width: Math.max(end + 12, LEFT + LEGEND + 150), height: data.strip ? low + 16 : bottom + NAMES, left: LEFT, top: TOP, wide, tall,
       cells: data.cells, scale: data.scale });
     words(group.head, experts ? [["expert", 4], ["load: 1 is even", LOAD[0]], [data.heading, LEFT]] : [], (d) => d[0], (d) => d[1], TOP - 22)
-      .attr("font-weight", 600);
+      .attr("style", "font-weight: 600");
     const steps = experts ? Array.from({ length: 11 }, (_, i) => i) : [];
     group.legend.selectAll("rect").data(steps).join("rect").attr("x", (i) => LEFT + LEGEND + 20 + 8 * i).attr("y", TOP - 33).attr("width", 8)
       .attr("height", 13).attr("fill", (i) => kit.interpolateCividis(i / 10));
@@ -62,7 +62,8 @@ function heatmap(node) {
       .attr("y1", (g) => TOP + (g + 1) * size * tall).attr("y2", (g) => TOP + (g + 1) * size * tall).attr("stroke", "#fff").attr("stroke-width", 2);
     const out = data.out.flatMap((row, g) => row.map((away, n) => [g, n, away])).filter((d) => d[2]);
     group.out.selectAll("rect").data(out).join("rect").attr("x", (d) => LEFT + d[1] * wide).attr("y", (d) => TOP + d[0] * size * tall)
-      .attr("width", wide).attr("height", size * tall).attr("fill", "#999");
+      .attr("width", wide).attr("height", size * tall)
+      .attr("fill", "var(--jp-layout-color0, #fff)");
     group.moved.selectAll("rect").data(data.moved).join("rect").attr("x", (d) => LEFT + d[0] * wide + 1.5).attr("y", (d) => TOP + d[1] * tall + 1.5)
       .attr("width", wide - 3).attr("height", tall - 3).attr("fill", "none").attr("stroke", kit.COLOURS.unseen).attr("stroke-width", 3);
     group.band.selectAll("rect").data(band ? [0] : []).join("rect").attr("x", LEFT).attr("y", foot + 5).attr("width", many * wide).attr("height", 20)
@@ -113,7 +114,7 @@ function grid(node) {
     const cells = data.texts.flatMap((row, i) => row.map((text, j) => ({ i, j, text, light: data.cells[i][j] > 0.45 * data.scale })));
     paint({ width: Math.max(left + wide * columns.length + 12, 600), height: top + tall * rows.length + 6, left, top, wide, tall,
       cells: data.cells, scale: data.scale });
-    words(group.head, [data.title], (text) => text, 4, 16).attr("font-weight", 600);
+    words(group.head, [data.title], (text) => text, 4, 16).attr("style", "font-weight: 600");
     words(group.rows, rows, (row) => row, left - 8, (_, i) => top + i * tall + 16).attr("text-anchor", "end");
     words(group.columns, columns, wide < 60 ? number : (name) => name, (_, j) => left + (j + 0.5) * wide, top - 8).attr("text-anchor", "middle");
     words(group.numbers, wide < 32 ? [] : cells, (d) => d.text, (d) => left + (d.j + 0.5) * wide, (d) => top + d.i * tall + 16)
@@ -130,7 +131,7 @@ function training(node) {
     const look = (line) => LOOKS[line.name] ?? LOOKS.balanced, values = data.lines.flatMap((line) => line.seeds.flat().map((point) => point[1]));
     const x = kit.scaleLinear([0, data.longest], [left, right]), y = kit.scaleLinear([1, Math.max(...values) * 1.02], [bottom, top]);
     words(group.heads, [["the busiest expert's load (1 is even)", left - 10], ["each expert's load, the busiest first", from - 10]], (d) => d[0],
-      (d) => d[1], 14).attr("font-weight", 600);
+      (d) => d[1], 14).attr("style", "font-weight: 600");
     kit.axes(group.curves, { x, y, left: left - 10, bottom: bottom + 6, xLabel: "tokens read", yLabel: "load", xTicks: 5, yTicks: 5, xFormat: compact });
     group.at.selectAll("line").data([data.at]).join("line").attr("x1", x).attr("x2", x).attr("y1", top).attr("y2", bottom + 6)
       .attr("stroke", "currentColor").attr("stroke-dasharray", "4 4");

@@ -184,6 +184,6 @@ def words(look: Look, shown: Routing, free: bool) -> str:
     return (
         f"{look.name}, layer {look.layer}{bias}: each of {tokens} token{'s' * (tokens != 1)} is read by "
         f"{shown.indices.shape[1]} of {len(load)} experts, whose weights {whole}.{shared} The busiest, "
-        f"{expert(most)}, reads {load[most]:.2f} times its even share, {expert(least)} {load[least]:.2f} times; first "
-        f"{quoted(look.tokens[0])} goes to {_read_by(shown, 0)}."
+        f"{expert(most)}, reads {load[most]:.2f} times its even share, {expert(least)} {load[least]:.2f} times. "
+        f"The last token, {quoted(look.tokens[-1])}, goes to {_read_by(shown, tokens - 1)}."
     )

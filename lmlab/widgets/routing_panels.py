@@ -9,7 +9,7 @@ from lmlab.text.tokenizer import Tokenizer
 from lmlab.train import loads
 
 NOTHING, MARGINS = "nothing more", "how near each choice was"
-STEERED = "groups, bias and shared expert (DeepSeek)"
+STEERED = "groups, bias, shared expert"
 READERS, PAIRS, REPLAY = "who reads what", "experts that read together", "load over training"
 PANELS = (NOTHING, MARGINS, STEERED, READERS, PAIRS, REPLAY)
 TOKENS = 500  # of each domain, that the readers are judged by
@@ -103,9 +103,10 @@ def _steered(look: Look, shown: Routing) -> tuple[dict, str]:
     kept = routing.kept_groups(router, look.trained)  # (N, G)
     config, differ = router.config, int(routing.differs(look.trained, free).sum())
     data = {"moved": moved, "out": [] if shown is not look.trained else (~kept).T.tolist()}
+    blank = " (the others are left blank)" if data["out"] else ""
     words = (
-        f"The experts of a token come from the best {config.topk_group} of {config.n_group} groups (the others are "
-        f"grey). The bias runs from {bias[least]:.3f} ({expert(least)}) to {bias[most]:.3f} ({expert(most)}); without "
+        f"The experts of a token come from the best {config.topk_group} of {config.n_group} groups{blank}. "
+        f"The bias runs from {bias[least]:.3f} ({expert(least)}) to {bias[most]:.3f} ({expert(most)}); without "
         f"it {differ} of {len(look.tokens)} tokens would go elsewhere (framed), and the busiest expert would read "
         f"{routing.imbalance(free):.2f} times its even share in place of {routing.imbalance(look.trained):.2f}. It is "
         "in the choice alone, never in a weight."

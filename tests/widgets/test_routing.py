@@ -83,6 +83,8 @@ def check(view, models, read, survey, text):
     )
     assert f"read by 2 of 8 experts, whose weights always add up to {2.5 if free else 1:.3g}." in view.summary
     assert f"The busiest, expert {int(load.argmax())}, reads {load.max():.2f} times its even share" in view.summary
+    last = ", ".join(f"expert {e} {weights[-1, e]:.2f}" for e in shown.indices[-1].tolist())
+    assert f'The last token, "{tokens[-1]}", goes to {last}.' in view.summary
     for n, row in enumerate(data["table"]["rows"]):
         chosen = [f"expert {e} {weights[n, e]:.2f}" for e in shown.indices[n].tolist()]
         assert row[:2] == [tokens[n], ", ".join(chosen)] and data["titles"][n] == f"{tokens[n]}: {', '.join(chosen)}"
@@ -115,6 +117,7 @@ def steered(view, router, trained, shown, added):
     assert view.data["moved"] == [[n, e] for n, (a, b) in enumerate(both) for e in sorted({*a} - {*b})]
     kept = routing.kept_groups(router, trained)
     assert view.data["out"] == ((~kept).T.tolist() if shown is trained else [])
+    assert ("left blank" in view.summary) == (shown is trained)
     assert f"runs from {bias.min():.3f} (expert {int(bias.argmin())}) to {bias.max():.3f}" in view.summary
     assert f"without it {differ} of {len(view.data['tokens'])} tokens would go elsewhere" in view.summary
     assert f"read {routing.imbalance(free):.2f} times its even share in place of {routing.imbalance(trained):.2f}." in (
