@@ -29,6 +29,7 @@ VIEWS = (
     "lmlab.widgets.bench.BenchView",
     "lmlab.widgets.interventions.InterventionView",
     "lmlab.widgets.cost.CostView",
+    "lmlab.widgets.routing.RoutingView",
 )
 
 
