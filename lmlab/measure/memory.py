@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lmlab.configuration import AttentionConfig, ModelConfig
-from lmlab.measure.sizes import count, matrices
+from lmlab.measure.sizes import count, is_matrix, matrices
 from lmlab.parts.mla import MLAConfig
 
 if TYPE_CHECKING:
@@ -122,11 +122,14 @@ def weight_bytes(config: ModelConfig, format: str = "bf16", mtp: bool = False) -
     saved = 0
     for block, layers in Counter((*config.blocks, *(config.mtp if mtp else ()))).items():
         for place, shape in matrices(block, config.hidden_size):
-            saved += layers * (2 * prod(shape) - _matrix_bytes(place, shape, format))
+            saved += layers * (2 * prod(shape) - tensor_bytes(place, shape, format))
     return 2 * everything - saved
 
 
-def _matrix_bytes(place: str, shape: tuple[int, ...], format: str) -> int:
+def tensor_bytes(place: str, shape: tuple[int, ...], format: str) -> int:
+    """Bytes of one parameter of a block, in the formats of `weight_bytes`; `place` is its component (sizes.py)."""
+    if not is_matrix(place, shape):
+        return 2 * prod(shape)
     *stacked, rows, columns = shape
     if format == "mxfp4" and place == "experts":
         return prod(shape) * 17 // 32  # 16 bytes of values and one of scale for each block of 32
