@@ -98,9 +98,9 @@ def boxes(
     marks: dict[str, dict[str, str]] | None = None,
     message: str = "",
 ) -> Figure:
-    """Each model as nested boxes, one row for each part that is seen: how many there are before its name, the parameters
-    of all of them in the model behind it. `tables`: columns parent, title, copies, parameters, by path. `marks`: name ->
-    path -> "only" or "other", where models differ."""
+    """Each model as nested boxes, one row for each part that is seen: before its name how many there are, behind it the
+    parameters of all of them in the model. `tables`: columns parent, title, copies, parameters, by path. `marks`:
+    name -> path -> "only" or "other", where models differ."""
     rows = {name: visible(table, opened) for name, table in tables.items()}
     longest = max(map(len, rows.values()))
     with style():

@@ -2,16 +2,12 @@
 
 import inspect
 from functools import cache
-from typing import TYPE_CHECKING
 
 from lmlab import facts
 from lmlab.measure.anatomy import Node
 from lmlab.measure.architecture import role
 from lmlab.model import LanguageModel
 from lmlab.paths import where
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FIRST_LINES = 12
 _EXPERTS = "num_local_experts num_experts n_routed_experts num_experts_per_tok"
@@ -56,25 +52,25 @@ _NORM = "rms_norm_eps hidden_size norm_placement"
 _FAMILIES = {"gpt-oss": "gpt-oss", "qwen3": "qwen3", "deepseek": "deepseek-v3"}  # facts of all sizes stand here
 
 
-def vendor_facts(model: str, path: str) -> "pd.DataFrame":
-    """The rows of facts.csv behind a part of a released model: field, value, source, locator, status; none for a model
-    that no vendor released."""
-    names = role(path).split(".")
-    wanted = next((FIELDS[name] for name in reversed(names) if name in FIELDS), "")
-    wanted = (_NORM if "norm" in names[-1] and names[-1] not in FIELDS else wanted).split()
-    own = facts.table(model)
-    if own.empty:
-        return own
-    # GPT-OSS's own name for the width of an expert
-    if "experts" in names and _WIDTH not in set(own["field"]):
-        wanted = [*wanted, "intermediate_size"]
+def vendor_facts(model: str, path: str) -> list[dict[str, str]]:
+    """The rows of facts.csv behind a part of a released model: field, value, unit, source, locator, status; none for a
+    model that no vendor released."""
+    own = _facts(model)
+    if not own:
+        return []
     family = next((name for start, name in _FAMILIES.items() if model.startswith(start)), model)
-    shared = facts.table(family)
-    found = [table[table["field"] == field] for field in wanted for table in (own, shared)]
-    rows = [table.iloc[0] for table in found if not table.empty]
-    if not rows:
-        return own.iloc[:0]
-    return own.iloc[:0].__class__(rows).drop_duplicates("field").reset_index(drop=True)
+    names = role(path).split(".")
+    is_norm = "norm" in names[-1] and names[-1] not in FIELDS
+    wanted = (_NORM if is_norm else next((FIELDS[name] for name in reversed(names) if name in FIELDS), "")).split()
+    if "experts" in names and _WIDTH not in own:
+        wanted.append("intermediate_size")  # GPT-OSS's own name for the width of an expert
+    both = _facts(family) | own
+    return [both[field] for field in dict.fromkeys(wanted) if field in both]
+
+
+@cache
+def _facts(model: str) -> dict[str, dict[str, str]]:
+    return {row["field"]: row for row in facts.table(model).to_dict("records")}
 
 
 def source(node: Node, parent: Node | None) -> tuple[str, str]:

@@ -119,6 +119,7 @@ function picture(frame, model) {
     const total = n === 1 ? ALONE : WIDE, width = (total - GAP * (n - 1)) / n;
     const { items, height, heads: names } = state.draw === "as boxes" ? nested(data, state, sight, width)
       : scaled(data, state, sight, state.draw === "to scale, together");
+    frame.style.width = `min(100%, ${total}px)`;
     svg.attr("viewBox", `0 0 ${total} ${height}`).attr("width", total).attr("height", height).style("min-width", `${total}px`)
       .attr("aria-activedescendant", keys(state.node));
     heads.selectAll("text").data(names.flatMap((one) => [[one, one.column.name, 700, 0], [one, one.told, 400, 18]])).join("text")
@@ -135,9 +136,9 @@ function picture(frame, model) {
       .attr("aria-expanded", (d) => (d.node.folds ? `${opened(state, d.node)}` : null));
     const rect = (name) => item.select(`rect.${name}`).attr("x", (d) => d.x).attr("y", (d) => d.y).attr("height", (d) => d.height)
       .attr("fill", (d) => FILLS[d.node.kind]);
-    rect("box").attr("width", (d) => d.width).attr("fill-opacity", (d) => (d.mode === "outline" ? 0 : d.mode === "tile" ? 0.22 : 0.1))
+    rect("box").attr("width", (d) => d.width).attr("fill-opacity", (d) => ({ outline: 0, tile: 0.22 }[d.mode] ?? (d.node.kind === "layers" ? 0.04 : 0.1)))
       .attr("stroke", (d) => (d.node.mark === "same" ? FILLS[d.node.kind] : kit.COLOURS.unseen))
-      .attr("stroke-width", (d) => (d.mode !== "box" ? 0.7 : d.node.mark === "same" ? 1 : 2))
+      .attr("stroke-width", (d) => (d.mode !== "box" ? 0.7 : { same: 1, other: 1.3, only: 2.6 }[d.node.mark]))
       .attr("stroke-dasharray", (d) => (d.mode === "box" && d.node.mark === "only" ? "5 3" : null));
     rect("active").attr("width", (d) => (d.mode === "tile" ? d.width * d.node.active : 0)).attr("fill-opacity", 0.55);
     item.select("text.title").attr("x", (d) => d.x + 6).attr("y", (d) => d.y + 17).text((d) => titled(d, state))
@@ -168,14 +169,14 @@ export default {
     const node = kit.root(el, "Architecture: the parts of a model");
     kit.controls(node, model);
     const both = kit.add(node, "div", { style: "display: flex; flex-wrap: wrap; gap: 4px 24px; align-items: flex-start; margin-top: 8px" });
-    const left = kit.add(both, "div", { style: "min-width: 0" }), right = kit.add(both, "div", { style: "flex: 1 1 400px; min-width: 0" });
+    const left = kit.add(both, "div"), right = kit.add(both, "div", { style: "flex: 1 1 400px; min-width: 0" });
     const draw = picture(left, model), table = kit.table(right, "The chosen part in numbers");
-    kit.words(node, model);
+    kit.words(left, model);
     const behind = kit.add(node, "div"), place = kit.add(behind, "p", { style: "font-weight: 600" });
     const code = kit.add(behind, "pre", { style: "white-space: pre-wrap; margin: 4px 0; font-size: 12px; color: inherit" });
     const heading = kit.add(behind, "p", { style: "font-weight: 600" }), facts = kit.add(behind, "ul", { style: "margin: 4px 0" });
     kit.add(node, "p", {}, "Arrow keys move among the parts, Enter or a second click opens and closes one. Numbers are of one copy of what "
-      + "holds the part. A sign and a thick edge mark what differs between models: + has no counterpart in another (dashed), \u2260 is of another "
+      + "holds the part. A sign and a red edge mark what differs between models: + (dashed) has no counterpart in another, \u2260 is of another "
       + "size or setting. To scale, the solid share of a part is what one token uses.");
     const say = node.querySelector(".summary");
     let drawn = [];

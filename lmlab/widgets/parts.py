@@ -65,11 +65,11 @@ def _behind(config: ModelConfig, name: str) -> tuple[dict, dict, dict]:
         place, code = source(node, parents.get(node.path))
         codes[place] = code
         keys = []
-        for row in vendor_facts(name, node.path).itertuples(index=False):
-            keys.append(f"{name}/{row.field}")
-            value = row.value if len(row.value) <= LONG else f"{row.value[:LONG]}..."
-            unit = f" {row.unit}" if row.unit else ""
-            told[keys[-1]] = f"{row.field}: {value}{unit} ({row.source}, {row.locator}; {row.status})"
+        for row in vendor_facts(name, node.path):
+            keys.append(f"{name}/{row['field']}")
+            value = row["value"] if len(row["value"]) <= LONG else f"{row['value'][:LONG]}..."
+            unit = f" {row['unit']}" if row["unit"] else ""
+            told[keys[-1]] = f"{row['field']}: {value}{unit} ({row['source']}, {row['locator']}; {row['status']})"
         found[node.path] = place, keys
     return found, codes, told
 
@@ -108,11 +108,12 @@ class _Teller:
         """One model: its parts from the top, parents first."""
         root = self.trees[name]
         rows = table(root)
-        boxes, depth = areas(rows), {"": -1}
+        boxes, depth, layers = areas(rows), {"": -1}, {"": ""}
         nodes = []
         for node, times in walk(root):
             parent = rows.at[node.path, "parent"]
             depth[node.path] = depth[parent] + 1
+            layers[node.path] = node.settings.get("layers", layers[parent])
             place, facts = behind[node.path]
             mark = self.marks.get(name, {}).get(node.path, SAME)
             beside = [self.beside(other, node.path) for other in self.trees]
@@ -129,7 +130,7 @@ class _Teller:
                     "active": node.active / node.parameters if node.parameters else 0,
                     "area": boxes.get(node.path),
                     "folds": bool(node.children),
-                    "words": self.words(name, node, times, mark, beside),
+                    "words": self.words(name, node, times, layers[node.path], mark, beside),
                     "cells": self.cells(name, node, times),
                     "beside": beside,
                     "place": place,
@@ -162,25 +163,26 @@ class _Teller:
         found |= {key: f"{value:,}" if type(value) is int else f"{value}" for key, value in node.settings.items()}
         return [[key, value] for key, value in found.items() if value]
 
-    def words(self, name: str, node: Node, times: int, mark: str, beside: list) -> str:
-        root, all_of = self.trees[name], times * node.copies
-        held = times * node.parameters
-        copies = f"{all_of:,} times {short(held / all_of)}, " if all_of > 1 and held else ""
-        said = f"In {name}, {node.title}" if node is not root else f"{name} as a whole"
+    def words(self, name: str, node: Node, times: int, layers: str, mark: str, beside: list) -> str:
+        root, copies, held = self.trees[name], times * node.copies, times * node.parameters
+        inside = ".".join(node.path.split(".")[1:-1])
+        said = f"In {name}, {node.title}{f' in {inside}' if inside else ''}{f' of layers {layers}' if layers else ''}"
+        if node is root:
+            said = f"{name} as a whole{', multi-token prediction included' if self.configs[name].mtp else ''}"
         if held:
-            active = times * node.active
-            used = "" if active == held else f", {short(active) if active else 'none'} of them active for one token"
+            many = f"{copies:,} copies of {short(held / copies)} make " if copies > 1 else ""
             share = held / root.parameters
-            percent = f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
-            said += (
-                f": {copies}{short(held)} parameters, {percent} of the model{used}; {size(times * node.bytes)} in all."
-            )
+            percent = f", {share:.1%} of the model" if share >= 0.001 else ", less than 0.1% of the model"
+            active = short(times * node.active) if node.active else "none"
+            used = f", {active} of them active for one token" if node.active < node.parameters else ""
+            stored = f"{size(times * node.bytes)} as {self.formats[name]}"
+            said += f": {many}{short(held)} parameters{'' if node is root else percent}{used}; {stored}."
         else:
             said += ": no parameters of its own."
         if node.flops:
             doing = f"Writing one token after {self.context:,}" if self.context else f"Reading {self.tokens:,} tokens"
             cost, whole = times * node.flops / self.tokens, root.flops / self.tokens
-            share = f", {cost / whole:.1%} of all" if node is not root else ""
+            share = "" if node is root else f", {cost / whole:.1%} of all"
             said += f" {doing} costs {work(cost)} a token here{share}."
         return " ".join([said, *self.differs(mark, beside)])
 

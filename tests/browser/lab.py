@@ -26,6 +26,7 @@ VIEWS = (
     "lmlab.widgets.residual.StreamView",
     "lmlab.widgets.training.TrainingView",
     "lmlab.widgets.bench.BenchView",
+    "lmlab.widgets.architecture.ArchitectureView",
 )
 
 

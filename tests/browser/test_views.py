@@ -17,7 +17,7 @@ NOTEBOOK = """() => {
     const { activeCellIndex, widgets } = window.jupyterapp.shell.currentWidget.content;
     return [activeCellIndex, ...widgets.map((cell) => cell.model.type)];
 }"""
-IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control]")]
+IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control], [role=tree]")]
     .filter((one) => one.checkVisibility()).map((one) => one.dataset.control)"""
 # pictures without a mark beside their axes, and words that only a mistake writes
 BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) => {
@@ -36,7 +36,7 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 # every mark and word of the pictures, tables and texts, in an order of its own: the page's depends on what came before
 DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td, .piece, [role=option]")]
     .filter((one) => !one.firstElementChild)
-    .map((one) => one.outerHTML.replace(/lmlab-(fill|token)-\\d+/g, "$1")).sort().join("\\n")"""
+    .map((one) => one.outerHTML.replace(/lmlab-(fill|token|node)-\\d+/g, "$1")).sort().join("\\n")"""
 ANEW = """async ([text, traits]) => {
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     const model = { get: (name) => traits[name], set() {}, on() {}, save_changes() {} };
