@@ -161,7 +161,7 @@ function told(data, state) {
     const values = cells.map((one) => one.get(label) ?? "-");
     return [`${new Set(values).size > 1 ? SIGNS.other : ""}${label}`, ...values];
   });
-  return { node, table: { columns: ["", ...data.columns.map((column) => column.name)], rows } };
+  return { node, table: { columns: ["the chosen part", ...data.columns.map((column) => column.name)], rows } };
 }
 
 export default {
