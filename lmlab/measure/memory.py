@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lmlab.configuration import AttentionConfig, BlockConfig, ModelConfig
-from lmlab.measure.sizes import count, matrices
+from lmlab.measure.sizes import count, is_matrix, matrices
 from lmlab.parts.mla import MLAConfig
 
 if TYPE_CHECKING:
@@ -175,11 +175,14 @@ def weights_by_component(config: ModelConfig, format: str = "bf16", mtp: bool = 
 def _saved(block: BlockConfig, hidden_size: int, format: str) -> list[tuple[str, int]]:
     """(component, bytes that the format saves against bf16) of each matrix."""
     return [
-        (place, 2 * prod(shape) - _matrix_bytes(place, shape, format)) for place, shape in matrices(block, hidden_size)
+        (place, 2 * prod(shape) - tensor_bytes(place, shape, format)) for place, shape in matrices(block, hidden_size)
     ]
 
 
-def _matrix_bytes(place: str, shape: tuple[int, ...], format: str) -> int:
+def tensor_bytes(place: str, shape: tuple[int, ...], format: str) -> int:
+    """Bytes of one parameter of a block, in the formats of `weight_bytes`; `place` is its component (sizes.py)."""
+    if not is_matrix(place, shape):
+        return 2 * prod(shape)
     *stacked, rows, columns = shape
     if (format == "mxfp4" and place == "experts") or (format == "mxfp4 throughout" and place != "router"):
         return prod(stacked) * rows * _blocks(columns)

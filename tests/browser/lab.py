@@ -30,6 +30,7 @@ VIEWS = (
     "lmlab.widgets.interventions.InterventionView",
     "lmlab.widgets.cost.CostView",
     "lmlab.widgets.routing.RoutingView",
+    "lmlab.widgets.architecture.ArchitectureView",
 )
 
 
@@ -118,6 +119,7 @@ def server(root: Path, python: str | Path = sys.executable, environment: dict[st
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _wait_for(address: str, process: subprocess.Popen, seconds: float = 60) -> None:

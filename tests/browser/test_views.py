@@ -19,7 +19,7 @@ NOTEBOOK = """() => {
     const { activeCellIndex, widgets } = window.jupyterapp.shell.currentWidget.content;
     return [activeCellIndex, ...widgets.map((cell) => cell.model.type)];
 }"""
-IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control]")]
+IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control], [role=tree]")]
     .filter((one) => one.checkVisibility()).map((one) => one.dataset.control)"""
 # pictures without a mark beside their axes, and words that only a mistake writes
 BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) => {
@@ -37,8 +37,8 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 
 # every mark and word of the pictures, tables and texts, in an order of its own: the page's depends on what came before
 DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td, .piece, [role=option]")]
-    .filter((one) => !one.firstElementChild)
-    .map((one) => (one.toDataURL?.() ?? one.outerHTML).replace(/lmlab-(fill|token)-\\d+/g, "$1")).sort().join("\\n")"""
+    .filter((one) => !one.firstElementChild).map((one) => one.toDataURL?.() ?? one.outerHTML)
+    .map((drawn) => drawn.replace(/lmlab-(fill|token|node)-\\d+/g, "$1")).sort().join("\\n")"""
 ANEW = """async ([text, sent]) => {
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     const bytes = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
