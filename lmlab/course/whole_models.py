@@ -167,7 +167,7 @@ def _steps() -> dict[tuple, float]:
         priced = Cost(lmlab.families.config(name), device(chip), batch=batch, context=context)
         step = priced.decode()
         arguments = (step.weights, step.cache / batch, step.flops / batch, batch)
-        found[*arguments, priced.device.bandwidth, priced.device.two_byte] = step.tokens_per_second
+        found[(*arguments, priced.device.bandwidth, priced.device.two_byte)] = step.tokens_per_second
     return found
 
 
