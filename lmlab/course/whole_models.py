@@ -18,7 +18,7 @@ def _shares() -> str:
     experts = sizes.count(lmlab.families.config("gpt-oss-120b"))["total"]
     dense = sizes.count(lmlab.families.config("qwen3-32b"))["total"]
     return (
-        f"Counted: {experts['experts'] / experts.sum():.1%} of {experts.sum() / 1e9:.1f} billion are experts, "
+        f"Computed: {experts['experts'] / experts.sum():.1%} of {experts.sum() / 1e9:.1f} billion are experts, "
         f"{experts['attention'] / experts.sum():.1%} attention. In Qwen3-32B, which has no experts, attention is "
         f"{dense['attention'] / dense.sum():.0%}."
     )

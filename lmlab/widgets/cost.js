@@ -149,11 +149,11 @@ export default {
     const node = kit.root(el, "Cost: memory, arithmetic and tokens per second of models on a device");
     kit.controls(node, model);
     const part = (parent) => kit.add(parent, "div", { style: "margin-bottom: 8px" });
-    const pictures = [roofline(part(node)), bars(part(node))], tables = Array.from({ length: 3 }, () => titled(part(node)));
-    const fold = kit.add(node, "details");
+    const pictures = [roofline(part(node)), bars(part(node))];
+    kit.words(node, model);
+    const tables = Array.from({ length: 3 }, () => titled(part(node))), fold = kit.add(node, "details");
     kit.add(fold, "summary", {}, "Experts, and arithmetic against the length of the text");
     const lines = [curves(part(fold)), curves(part(fold))], experts = titled(part(fold));
-    kit.words(node, model);
     kit.drawing(node, model, (data) => {
       pictures.forEach((draw) => draw(data));
       tables.forEach((draw, i) => draw(data.tables[i]));
