@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lmlab.figures.theme import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, pale, style, takeaway
+from lmlab.figures.theme import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, pale, style, takeaway
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,45 +102,55 @@ def boxes(
     parameters of all of them in the model. `tables`: columns parent, title, copies, parameters, by path. `marks`:
     name -> path -> "only" or "other", where models differ."""
     rows = {name: visible(table, opened) for name, table in tables.items()}
-    longest = max(map(len, rows.values()))
+    longest, lowest = max(map(len, rows.values())), []
     with style():
-        size = (6.4 * len(tables), 0.8 + 0.36 * longest)
+        size = (5.6 * len(tables), 0.8 + 0.36 * longest)
         figure, every = plt.subplots(1, len(tables), figsize=size, squeeze=False)
         for axes, (name, table) in zip(every[0], tables.items(), strict=True):
-            _column(axes, table, rows[name], (marks or {}).get(name, {}))
-            axes.set(xlim=(0, 1), ylim=(longest + 0.2, -0.2))
+            lowest.append(_column(axes, table, rows[name], (marks or {}).get(name, {})))
             axes.set_title(name, fontsize=14)
+        for axes in every[0]:
+            axes.set(xlim=(-0.005, 1.005), ylim=(max(lowest) + 0.2, -0.1))
         figure.tight_layout()
         if message:
             takeaway(every[0][0], message, below=12)
     return figure
 
 
+ROOM = 0.16  # below the last part of what holds it, in rows
 SIGNS = {"only": "+ ", "other": "\u2260 "}
 
 
-def _column(axes: Axes, table: "pd.DataFrame", rows: list[str], marks: dict[str, str]) -> None:
+def _column(axes: Axes, table: "pd.DataFrame", rows: list[str], marks: dict[str, str]) -> float:
+    """Draw one model; how far down it reaches, in rows."""
     axes.axis("off")
-    depth = {"": -1}
+    depth, tops, y = {"": -1}, [], 0.0
     for path in rows:
-        depth[path] = depth[table.at[path, "parent"]] + 1
+        level = depth[path] = depth[table.at[path, "parent"]] + 1
+        if tops:
+            y += 1 + ROOM * max(0, depth[rows[len(tops) - 1]] - level)  # below what has ended
+        tops.append(y)
     for row, path in enumerate(rows):
-        below = next((i for i in range(row + 1, len(rows)) if depth[rows[i]] <= depth[path]), len(rows))
-        inset, colour, differs = 0.022 * depth[path], KINDS[kind(path)], marks.get(path) in SIGNS
-        place, height = (inset, row + 0.06 + 0.02 * depth[path]), below - row - 0.12 - 0.04 * depth[path]
+        last = next((i for i in range(row + 1, len(rows)) if depth[rows[i]] <= depth[path]), len(rows)) - 1
+        inset, colour, mark = 0.022 * depth[path], KINDS[kind(path)], marks.get(path)
+        height = tops[last] + 0.86 + ROOM * (depth[rows[last]] - depth[path]) - tops[row]
         axes.add_patch(
             Rectangle(
-                place, 1 - 2 * inset, height, facecolor=pale(colour), edgecolor=colour, linewidth=2.4 if differs else 1
+                (inset, tops[row]),
+                1 - 2 * inset,
+                height,
+                facecolor="white" if kind(path) == "layers" else pale(colour),
+                edgecolor=RED if mark in SIGNS else colour,
+                linewidth=2.4 if mark == "only" else 1,
+                linestyle="--" if mark == "only" else "-",
             )
         )
-        copies = table.at[path, "copies"]
-        times = f"{copies} x " if copies > 1 else ""
-        words = f"{SIGNS.get(marks.get(path), '')}{times}{table.at[path, 'title']}"
-        axes.text(inset + 0.012, row + 0.5, words, va="center", color=INK, fontsize=11)
-        held = table.at[path, "parameters"]
-        axes.text(
-            1 - inset - 0.012, row + 0.5, short(held) if held else "-", va="center", ha="right", color=INK, fontsize=11
-        )
+        copies, held = table.at[path, "copies"], table.at[path, "parameters"]
+        words = f"{SIGNS.get(mark, '')}{f'{copies} x ' if copies > 1 else ''}{table.at[path, 'title']}"
+        axes.text(inset + 0.012, tops[row] + 0.43, words, va="center", color=INK, fontsize=11)
+        number = short(held) if held else "-"
+        axes.text(1 - inset - 0.012, tops[row] + 0.43, number, va="center", ha="right", color=INK, fontsize=11)
+    return y + 1 + ROOM * depth[rows[-1]]
 
 
 def to_scale(tables: dict[str, "pd.DataFrame"], opened: list[str], message: str = "") -> Figure:

@@ -4,8 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from lmlab.figures import architecture
+from lmlab.figures.theme import pale
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +89,12 @@ def test_boxes_say_title_copies_number_and_what_differs():
     assert said == [word for row in rows for word in row] + ["one is larger"]
     said = [text.get_text() for text in right.texts]
     assert said[:6] == ["a", "40 K", "+ embed_tokens", "8 K", "\u2260 4 x block", "32 K"]
-    assert [patch.get_linewidth() > 2 for patch in right.patches] == [False, True, True, False, False, False]
+    assert [patch.get_linestyle() == "--" for patch in right.patches] == [False, True, False, False, False, False]
+    red = to_rgba(architecture.RED)
+    assert [patch.get_edgecolor() == red for patch in right.patches] == [False, True, True, False, False, False]
     outer, inner = left.patches[2], left.patches[4]
     assert outer.get_y() < inner.get_y() and inner.get_y() + inner.get_height() < outer.get_y() + outer.get_height()
+    assert left.patches[3].get_facecolor() == to_rgba(pale(architecture.BLUE)), "attention"
     assert left.get_title("left") == "a"
 
 

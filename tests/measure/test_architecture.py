@@ -171,6 +171,7 @@ def test_compared_parts_say_what_another_lacks():
     assert deepseek["block.self_attn.kv_b_proj"] == deepseek["block.mlp.shared_experts"] == deepseek["mtp"] == "only"
     assert gpt["block.self_attn.q_proj"] == "only", "DeepSeek has none of this name"
     assert {marks[name]["embed_tokens"] for name in names} == {"other"}
+    assert deepseek["block 1.self_attn.o_proj"] == gpt["block 1.mlp"] == "other", "any layer's are compared"
     sizes_apart = {name: architecture.tree(lmlab.config(name)) for name in ("gpt-oss-20b", "gpt-oss-120b")}
     marks = architecture.compare(sizes_apart)["gpt-oss-120b"]
     assert marks["block.self_attn"] == marks["embed_tokens"] == marks["lm_head"] == "same"
