@@ -1,6 +1,6 @@
 // Tokens by experts in one layer: a shade for each weight, on a canvas of one pixel a cell; beside it each expert's load, below
 // it the tokens. Under "More": margins, groups and bias in the same columns, tables of shades, load over a training.
-const LEFT = 236, TOP = 48, LOAD = [78, 184], NAMES = 96, STRIP = 64, ROOM = 950, LEGEND = 440;
+const LEFT = 236, TOP = 48, LOAD = [78, 184], NAMES = 96, STRIP = 64, ROOM = 950, LEGEND = 476;
 const CHART = { width: 940, height: 264, left: 84, right: 500, from: 650, to: 930, top: 30, bottom: 206 };
 const LOOKS = { balanced: { colour: kit.COLOURS.now, dash: "" }, unbalanced: { colour: kit.COLOURS.unseen, dash: "7 4" } };
 
