@@ -1,6 +1,6 @@
 // Tokens by experts in one layer: a shade for each weight, on a canvas of one pixel a cell; beside it each expert's load, below
 // it the tokens. Under "More": margins, groups and bias in the same columns, tables of shades, load over a training.
-const LEFT = 236, TOP = 48, LOAD = [78, 184], NAMES = 96, STRIP = 64, ROOM = 950, LEGEND = 440;
+const LEFT = 236, TOP = 48, LOAD = [78, 184], NAMES = 96, STRIP = 64, ROOM = 950, LEGEND = 476;
 const CHART = { width: 940, height: 264, left: 84, right: 500, from: 650, to: 930, top: 30, bottom: 206 };
 const LOOKS = { balanced: { colour: kit.COLOURS.now, dash: "" }, unbalanced: { colour: kit.COLOURS.unseen, dash: "7 4" } };
 
@@ -71,7 +71,7 @@ function heatmap(node) {
     words(group.band, band ? [[experts ? "shared" : "the MLP", 4], [band, LEFT + 6]] : [], (d) => d[0], (d) => d[1], foot + 20);
     group.tokens.selectAll("text").data(tokens).join("text").attr("text-anchor", "end").text((piece) => short(piece, 11))
       .attr("transform", (_, n) => `translate(${LEFT + (n + 0.5) * wide + 4},${bottom + 6}) rotate(-90)`);
-    strip(group.strip, data.strip, kit.scaleBand([...tokens.keys()], [LEFT, end]).paddingInner(0.2), low);
+    strip(group.strip, data.strip, kit.scaleBand([...tokens.keys()], [LEFT, end]).paddingInner(0.2).paddingOuter(0.1), low);
     group.columns.selectAll("rect").data(data.titles).join((enter) => {
       const made = enter.append("rect").attr("fill", "transparent");
       made.append("title");
@@ -108,13 +108,15 @@ const several = (node, make) => {
 // Rows by columns of shades, the numbers in them where they have room.
 function grid(node) {
   const { svg, paint } = raster(node, "Rows by columns; the words below say the most of it");
-  const group = layers(svg, ["head", "rows", "columns", "numbers"]), left = 160, top = 46, tall = 24;
+  const group = layers(svg, ["head", "frame", "rows", "columns", "numbers"]), left = 160, top = 46, tall = 24;
   return (data) => {
     const { rows, columns } = data, wide = between(Math.floor((ROOM - left) / columns.length), 12, 64);
     const cells = data.texts.flatMap((row, i) => row.map((text, j) => ({ i, j, text, light: data.cells[i][j] > 0.45 * data.scale })));
     paint({ width: Math.max(left + wide * columns.length + 12, 600), height: top + tall * rows.length + 6, left, top, wide, tall,
       cells: data.cells, scale: data.scale });
     words(group.head, [data.title], (text) => text, 4, 16).attr("style", "font-weight: 600");
+    group.frame.selectAll("rect").data([0]).join("rect").attr("x", left).attr("y", top).attr("width", wide * columns.length)
+      .attr("height", tall * rows.length).attr("fill", "none").attr("stroke", "currentColor").attr("stroke-opacity", 0.5);
     words(group.rows, rows, (row) => row, left - 8, (_, i) => top + i * tall + 16).attr("text-anchor", "end");
     words(group.columns, columns, wide < 60 ? number : (name) => name, (_, j) => left + (j + 0.5) * wide, top - 8).attr("text-anchor", "middle");
     words(group.numbers, wide < 32 ? [] : cells, (d) => d.text, (d) => left + (d.j + 0.5) * wide, (d) => top + d.i * tall + 16)
