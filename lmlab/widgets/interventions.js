@@ -1,11 +1,11 @@
 // Above: how the loss of each token of the text changes. Below, left: the next tokens, before (grey) and after (blue).
 // Right: what the untouched and the changed model write, and where they part.
-const WIDTH = 940, LEFT = 64, TOP = 26, BOTTOM = 150, ROW = 34, SIDE = 470, NAMES = 130;
+const WIDTH = 940, LEFT = 76, TOP = 26, BOTTOM = 150, ROW = 32, SIDE = 700, NAMES = 130;
 const STYLE = `
 .lmlab .texts { display: grid; grid-template-columns: auto 1fr; gap: 4px 10px; align-items: baseline; margin: 8px 0; }
 .lmlab .texts .said { white-space: pre-wrap; overflow-wrap: anywhere; }
 .lmlab .texts .other { border-bottom: 3px solid #D55E00; }
-.lmlab .texts dt { font-weight: 600; } .lmlab .texts dd { margin: 0; }
+.lmlab .texts dt { font-weight: 600; white-space: nowrap; } .lmlab .texts dd { margin: 0; }
 `;
 
 function losses(node) {
@@ -36,13 +36,12 @@ function losses(node) {
 const percent = (p) => (p > 0 && p < 0.005 ? "<1%" : `${Math.round(100 * p)}%`);
 
 function next(node) {
-  const svg = kit.svg(node, SIDE + 170, 300, "The most probable next tokens; the text below says what it shows");
-  const title = svg.append("text").attr("x", 0).attr("y", 14).text("the next token: untouched (grey), changed (blue)");
+  const svg = kit.svg(node, WIDTH, 300, "The most probable next tokens; the text below says what it shows");
+  svg.append("text").attr("x", 0).attr("y", 14).text("the next token: untouched (grey), changed (blue)");
   const rows = svg.append("g").attr("class", "next");
   return ({ bars }) => {
     const x = kit.scaleLinear([0, 1], [NAMES, SIDE]);
-    svg.attr("viewBox", `0 0 ${SIDE + 60} ${24 + bars.length * ROW}`).attr("width", SIDE + 60).attr("height", 24 + bars.length * ROW);
-    title.raise();
+    svg.attr("viewBox", `0 0 ${WIDTH} ${24 + bars.length * ROW}`).attr("height", 24 + bars.length * ROW);
     const row = rows.selectAll("g.row").data(bars).join((enter) => {
       const made = enter.append("g").attr("class", "row");
       made.append("text").attr("class", "piece").attr("text-anchor", "end").attr("x", NAMES - 8).attr("y", 20);

@@ -19,7 +19,7 @@ from lmlab.widgets.models import opened
 
 TEXT = (
     "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called Tom. Mia and Tom often "
-    "visited Grandma. On Monday it was"
+    "visited Grandma. Mia owned a tiny red kite and loved it more than anything. But"
 )
 LONGEST = 96  # tokens that the picture holds
 WRITTEN = 16  # tokens of each continuation
