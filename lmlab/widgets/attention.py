@@ -12,18 +12,9 @@ from lmlab.text.pieces import pieces
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.attention_words import words
 from lmlab.widgets.kit import View, control, joined
-from lmlab.widgets.models import opened
+from lmlab.widgets.models import EXAMPLES, OWN, opened
 
 LONGEST = 96  # tokens that the picture holds
-OWN = "your own"
-EXAMPLES = {
-    "a fact from before": "Remember this. The color is red. The day is Monday. The girl is Mia. The pet is a snake. "
-    "The town is Oakwood. What is the day? It is",
-    "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
-    "Tom. Mia and",
-    "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
-    "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
-}
 STATISTICS = {
     "distance": "tokens it looks back",
     "first": "weight on the first token",

@@ -166,7 +166,7 @@ def test_all_heads_and_rows_are_sent_once(view):
 
 
 def test_it_opens_on_the_head_that_looks_far_back(view, read):
-    found = read(NAMES[0], EXAMPLES["a fact from before"])
+    found = read(NAMES[0], EXAMPLES["a place from before"])
     assert divmod(view.state["head"], 8) == attention.sharpest(found)
     assert view.state["token"] == len(found.ids) - 1 > 32, "the window's edge is in the picture"
 
