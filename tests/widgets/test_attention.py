@@ -152,6 +152,14 @@ def test_after_every_seeded_move_the_view_says_what_measure_says(view, read):
     assert refused and sum(a != b for a, b in pairwise(summaries)) > 50, "the words follow the moves"
 
 
+def test_every_map_of_every_model_is_what_measure_says(view, read):
+    text = "Mia gave the red box to Tom. Later Tom"
+    for name, kind in KINDS.items():
+        for shown in next(spec["values"] for spec in view.controls if spec["name"] == kind):
+            view.state = view.state | {"model": name, "text": text, kind: shown, "head": 21, "token": 5}
+            check(view, read(name, text), text)
+
+
 def test_all_heads_and_rows_are_sent_once(view):
     sent = []
     view.observe(lambda change: sent.append(change["name"]), ["data"])
