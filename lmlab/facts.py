@@ -1,6 +1,7 @@
-"""The facts that lessons quote, each with its source: data/facts.csv.
+"""The facts that lessons quote, each with its source: data/facts.csv about models, data/devices.csv about what they run
+on.
 
-Columns: model, field, value, unit, source, locator, status. `status` says how good the source is: vendor_code,
+Columns of both: model, field, value, unit, source, locator, status. `status` says how good the source is: vendor_code,
 vendor_report or vendor_card (the vendor's own code, paper or card), third_party (a public copy of a vendor's file), or
 computed (counted or calculated from one of these; tests compare it with what lmlab computes).
 """
@@ -22,11 +23,12 @@ STATUSES = ("vendor_code", "vendor_report", "vendor_card", "third_party", "compu
 def _all() -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_csv(data_path("facts.csv"), dtype=str, keep_default_na=False)
+    files = [data_path(name) for name in ("facts.csv", "devices.csv")]
+    return pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files], ignore_index=True)
 
 
 def table(model: str | None = None, field: str | None = None) -> "pd.DataFrame":
-    """The facts about one model, or of one field over the models, or all; values as text."""
+    """The facts about one model or device, or of one field over all, or all; values as text."""
     facts = _all()
     for column, wanted in (("model", model), ("field", field)):
         if wanted is not None:

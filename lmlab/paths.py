@@ -1,5 +1,8 @@
-"""Where lmlab's own data lies: checkpoints, corpus, facts.csv, recorded runs. No other code builds such a path."""
+"""Where lmlab's own data lies: checkpoints, corpus, facts.csv, recorded runs; and where a piece of code is written. No
+other code builds such a path."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -20,3 +23,12 @@ def data_path(*parts: str) -> Path:
     above = next(folder for folder in path.parents if folder.exists())
     held = ", ".join(sorted(entry.name for entry in above.iterdir())) or "nothing" if above.is_dir() else "a file"
     raise FileNotFoundError(f"lmlab's data holds no {'/'.join(parts)}; {above} holds {held}")
+
+
+def where(thing: Callable) -> str:
+    """File and lines: lmlab/parts/mla.py, lines 60 to 71."""
+    thing = inspect.unwrap(thing)  # a decorator's file is not where it is written
+    path = Path(inspect.getsourcefile(thing)).resolve()
+    lines, first = inspect.getsourcelines(thing)
+    name = path.relative_to(_PACKAGE.parent).as_posix() if path.is_relative_to(_PACKAGE) else path.name
+    return f"{name}, lines {first} to {first + len(lines) - 1}"

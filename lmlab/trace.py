@@ -56,6 +56,9 @@ class Trace:
             block.self_attn.core = block.self_attn.core.explicit()
             self._on(block.self_attn.core, "attention", layer, _attention_record)
             self._on(block, "residual", layer, lambda inputs, output: (inputs[0].detach(), output.detach()))
+            for name in ("q_norm", "k_norm"):  # grouped-query attention has both, perhaps as nn.Identity
+                if hasattr(block.self_attn, name):
+                    self._on(getattr(block.self_attn, name), name, layer, lambda inputs, output: inputs[0].detach())
             for part, kind in ((block.self_attn, "attention's addition"), (block.mlp, "MLP's addition")):
                 self._on(part, kind, layer, lambda inputs, output: output.detach())
             if isinstance(block.mlp, MoE):
@@ -79,6 +82,10 @@ class Trace:
 
     def attention(self, layer: int, step: int = -1) -> AttentionRecord:
         return self._get("attention", layer, step)
+
+    def projected(self, layer: int, step: int = -1) -> tuple[torch.Tensor, torch.Tensor]:
+        """q (B, H, T, D) and k (B, K, T, D) of grouped-query attention as projected, before QK-Norm and RoPE."""
+        return self._get("q_norm", layer, step), self._get("k_norm", layer, step)
 
     def routing(self, layer: int, step: int = -1) -> Routing:
         """logits and scores (N, E), weights and indices (N, A); N counts real tokens only, row after row."""

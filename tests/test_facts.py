@@ -14,6 +14,7 @@ FULL_SCALE = [name for name in PRESETS if not name.startswith("mini-")]
 UNITS = {
     *("", "parameters", "tokens", "layers", "pairs", "values", "bits/parameter", "GB", "GiB", "steps", "sequences"),
     *("H800 hours", "H100 hours", "USD", "nodes", "MiB", "TFLOPS", "TB/s"),
+    *("cores", "channels", "MT/s", "GHz", "FLOP"),
 }
 CORE = """vocab_size hidden_size num_hidden_layers intermediate_size num_attention_heads num_experts_per_tok rope_theta
     rms_norm_eps total_parameters""".split()

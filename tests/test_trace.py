@@ -44,6 +44,21 @@ def test_weights_are_those_of_the_output(model):
 
 
 @torch.no_grad()
+def test_queries_and_keys_are_recorded_before_norm_and_rope(model):
+    with lmlab.Trace(model) as trace:
+        model(IDS)
+    for layer, block in enumerate(model.layers):
+        part, x = block.self_attn, block.input_layernorm(trace.residual()[layer])
+        if not hasattr(part, "k_proj"):
+            with pytest.raises(ValueError, match=f"layer {layer} has no q_norm"):
+                trace.projected(layer)
+            continue
+        q, k = trace.projected(layer)
+        torch.testing.assert_close(q.transpose(1, 2).flatten(2), part.q_proj(x))
+        torch.testing.assert_close(k.transpose(1, 2).flatten(2), part.k_proj(x))
+
+
+@torch.no_grad()
 def test_residual_runs_from_the_embedding_to_the_last_block(model):
     with lmlab.Trace(model) as trace:
         logits = model(IDS)

@@ -7,8 +7,10 @@ from lmlab.course.exercises import Exercise, Prediction
 
 LESSONS = {  # lesson -> modules in lmlab.course
     "01": ("residual", "residual_further"),
+    "02": ("attention", "attention_further"),
     "03": ("rope", "rope_further"),
     "05": ("mla", "mla_further"),
+    "08": ("whole_models", "whole_models_further"),
     "09": ("generation", "generation_further"),
     "10": ("pretraining", "pretraining_further"),
 }

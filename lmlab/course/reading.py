@@ -4,9 +4,8 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from lmlab.paths import where
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,6 @@ class Note:
 
 def code(source: str) -> str:
     return f"```python\n{textwrap.dedent(source).rstrip()}\n```"
-
-
-def where(thing: Callable) -> str:
-    """File and lines: lmlab/parts/mla.py, lines 60 to 71."""
-    thing = inspect.unwrap(thing)  # a decorator's file is not where it is written
-    path = Path(inspect.getsourcefile(thing)).resolve()
-    lines, first = inspect.getsourcelines(thing)
-    name = path.relative_to(PACKAGE.parent).as_posix() if path.is_relative_to(PACKAGE) else path.name
-    return f"{name}, lines {first} to {first + len(lines) - 1}"
 
 
 def show_source(*things: Callable) -> Note:

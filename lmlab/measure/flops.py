@@ -9,9 +9,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from lmlab.configuration import AttentionConfig, BlockConfig, ModelConfig
-from lmlab.measure.sizes import matrices
+from lmlab.measure.sizes import matrices, used
 from lmlab.parts.mla import MLAConfig
-from lmlab.parts.moe import MoEConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,26 +52,26 @@ def visible_pairs(tokens: int, context: int = 0, window: int | None = None) -> i
 def _block(block: BlockConfig, hidden_size: int, tokens: int, context: int, absorbed: bool | None) -> Counter:
     counts = Counter()
     for component, shape in matrices(block, hidden_size):
-        used = prod(shape)
-        if component == "experts":
-            mlp: MoEConfig = block.mlp
-            used = used // mlp.num_experts * mlp.num_experts_per_tok
-        counts["projections" if component == "attention" else component] += 2 * tokens * used
-    attention = block.attention
+        multiplied = 2 * tokens * used(block, component, prod(shape))
+        counts["projections" if component == "attention" else component] += multiplied
+    scores, reexpanded = score_flops(block.attention, tokens, context, absorbed)
+    return counts + Counter({"scores": scores, "projections": reexpanded})
+
+
+def score_flops(
+    attention: AttentionConfig, tokens: int, context: int = 0, absorbed: bool | None = None
+) -> tuple[int, int]:
+    """FLOPs of one layer's scores and weighted values; and, where MLA expands a cache, what its kv_b_proj costs beyond
+    its use on this pass's own tokens."""
     if isinstance(attention, MLAConfig):
         if absorbed is None:
             absorbed = context > 0 and tokens <= attention.absorbed_up_to
-        scores, reexpanded = _latent_scores(attention, tokens, context, absorbed)
-        counts["projections"] += reexpanded
-    else:
-        pairs = visible_pairs(tokens, context, attention.sliding_window)
-        scores = 2 * pairs * attention.num_attention_heads * 2 * attention.head_dim
-    counts["scores"] += scores
-    return counts
+        return _latent_scores(attention, tokens, context, absorbed)
+    pairs = visible_pairs(tokens, context, attention.sliding_window)
+    return 2 * pairs * attention.num_attention_heads * 2 * attention.head_dim, 0
 
 
 def _latent_scores(attention: AttentionConfig, tokens: int, context: int, absorbed: bool) -> tuple[int, int]:
-    """(scores, what kv_b_proj costs beyond its use on this pass's own tokens)."""
     heads, rank = attention.num_attention_heads, attention.kv_lora_rank
     pairs = visible_pairs(tokens, context)
     if absorbed:

@@ -33,14 +33,29 @@ _PLACES = {
 }
 
 
+def component(name: str) -> str:
+    """Which of COMPONENTS a parameter of a block belongs to, by its name there ("self_attn.q_proj.weight")."""
+    return next((c for place, c in _PLACES.items() if name.startswith(place + ".")), "norms")
+
+
+def is_matrix(component: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter of a block multiplies: a matrix, or the experts' stack of them; not a norm, bias or sink."""
+    return len(shape) == (3 if component == "experts" else 2)
+
+
+def used(block: BlockConfig, component: str, parameters: int) -> int:
+    """Of so many parameters of a block, those that one token uses: of the experts, the chosen share."""
+    if component != "experts":
+        return parameters
+    mlp: MoEConfig = block.mlp
+    return parameters * mlp.num_experts_per_tok // mlp.num_experts
+
+
 @lru_cache(maxsize=256)
 def block_parameters(block: BlockConfig, hidden_size: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(component, shape) of every parameter of one block, from the module built without memory."""
     with torch.device("meta"):
         module = Block(block, hidden_size)
-
-    def component(name: str) -> str:
-        return next((c for place, c in _PLACES.items() if name.startswith(place + ".")), "norms")
 
     return tuple((component(name), tuple(parameter.shape)) for name, parameter in module.named_parameters())
 
@@ -55,8 +70,7 @@ def count_block(block: BlockConfig, hidden_size: int) -> Counter:
 
 def matrices(block: BlockConfig, hidden_size: int) -> list[tuple[str, tuple[int, ...]]]:
     """(component, shape) of one block's weight matrices, the experts' as (E, out, in). No norms, biases, sinks."""
-    stacked = {"experts": 3}
-    return [(c, shape) for c, shape in block_parameters(block, hidden_size) if len(shape) == stacked.get(c, 2)]
+    return [(c, shape) for c, shape in block_parameters(block, hidden_size) if is_matrix(c, shape)]
 
 
 @lru_cache(maxsize=256)
@@ -80,12 +94,8 @@ def count(config: ModelConfig) -> "pd.DataFrame":
     for block, layers in Counter(config.blocks).items():
         counts = count_block(block, config.hidden_size)
         for component, n in counts.items():
-            used = n
-            if component == "experts":
-                mlp: MoEConfig = block.mlp
-                used = n * mlp.num_experts_per_tok // mlp.num_experts
             total[component] += layers * n
-            active[component] += layers * used
+            active[component] += layers * used(block, component, n)
     table = config.vocab_size * config.hidden_size
     for counter in (total, active):
         counter["embedding"] = table

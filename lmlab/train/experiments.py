@@ -1,4 +1,4 @@
-"""The recorded experiments of lesson 10, each arm over several seeds: python -m lmlab.train.experiments stages
+"""The recorded experiments of lessons 06 and 10, each arm over several seeds: python -m lmlab.train.experiments stages
 
 Records go to data/runs/<experiment>/<arm>-<seed>.jsonl, and beside them command.json: what was run. A run that is there
 already is left alone. All arms of an experiment read equally many tokens, and their distance is measured on the same
@@ -7,6 +7,8 @@ held-out texts.
 - architectures: the four miniatures, the same recipe and the same texts
 - stages: general, then reasoning-heavy, then long texts; against the very same steps in random order
 - synthetic: the corpus; against as much text that an earlier miniature wrote (temperature 1), another one for each seed
+- balancing: each miniature with experts, its load kept even in its family's way (a loss over the global batch, or
+  DeepSeek's bias); against the same model and texts without
 """
 
 import argparse
@@ -28,10 +30,12 @@ from lmlab.paths import data_path
 from lmlab.text.tokenizer import END, Tokenizer
 from lmlab.train.__main__ import number
 from lmlab.train.data import corpus_tokenizer
+from lmlab.train.loads import BALANCED, SPARSE, UNBALANCED
 from lmlab.train.optimizers import init_for_training
 from lmlab.train.pretraining import Record, pretrain
 from lmlab.train.recipe import Recipe
 
+EXPERIMENTS = ("architectures", "stages", "synthetic", "balancing")
 STAGES = "general:0.6 reasoning:0.3 long:0.1@1024"
 WRITER = "mini-qwen3"
 KEPT = 4  # of so many records one is kept, besides those that measured a distance
@@ -48,7 +52,11 @@ def arms(experiment: str, recipe: Recipe, written: Path) -> dict[str, tuple[str,
     if experiment == "synthetic":
         both = {"corpus": recipe, "written-by-a-model": replace(recipe, mixture=str(written))}
         return {arm: ("mini-qwen3", its, "general") for arm, its in both.items()}
-    raise ValueError(f"there is no experiment {experiment!r}; there are architectures, stages, synthetic")
+    if experiment == "balancing":
+        free = replace(recipe, router_aux_loss_coef=0.0, bias_rate=0.0)
+        both = {BALANCED: recipe, UNBALANCED: free}
+        return {f"{name}-{way}": (name, its, "general") for name in SPARSE for way, its in both.items()}
+    raise ValueError(f"there is no experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}")
 
 
 def texts(model: LanguageModel, tokenizer: Tokenizer, tokens: int, seed: int, rows: int = 64) -> Iterator[str]:
@@ -81,7 +89,7 @@ def run(name: str, recipe: Recipe, mixture: str) -> Iterator[Record]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=("architectures", "stages", "synthetic"))
+    parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--tokens", type=number, default=number("1M"), help="of each run; 1M")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()

@@ -32,7 +32,8 @@ from lmlab.train.recipe import Recipe
 @dataclass(frozen=True)
 class Record:
     """After one step. Losses in nats per token; `distance` (every `evaluate_every` steps): how far held-out texts lie
-    above their floor, by domain and over "all"; `load`: the busiest expert's load over the mean, in the worst layer."""
+    above their floor, by domain and over "all"; `loads`: each expert's load in the step's batch, 1 when even, in each
+    layer that has experts, those of MTP last; `load`: the largest of them, the busiest expert's in the worst layer."""
 
     step: int
     steps: int
@@ -44,6 +45,7 @@ class Record:
     tokens_per_second: float
     load: float | None
     distance: dict[str, float] | None
+    loads: list[list[float]] | None = None
 
 
 def pretrain(
@@ -95,6 +97,7 @@ def pretrain(
                 tokens_per_second=recipe.batch_size * recipe.length / seconds,
                 load=None if losses.loads is None else float(losses.loads.max()),
                 distance=distance(model, held) if held and (step % evaluate_every == 0 or last) else None,
+                loads=None if losses.loads is None else _few_digits(losses.loads),
             )
             # once the record is made: a run killed while it tries the model does the step again
             if folder and rank == 0 and (step % save_every == 0 or last):
@@ -102,6 +105,10 @@ def pretrain(
             yield record
     finally:
         objective.close()
+
+
+def _few_digits(loads: torch.Tensor) -> list[list[float]]:
+    return [[round(one, 3) for one in layer] for layer in loads.tolist()]
 
 
 def _step(run: nn.Module, optimizers: list, ids, targets, recipe: Recipe, rate: float) -> tuple[Losses, float]:

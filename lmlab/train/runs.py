@@ -101,6 +101,7 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
     for record in records:
         row = asdict(record)
         measured = row.pop("distance") or {}
+        del row["loads"]  # a table of its own: train/loads.py
         rows.append(row | {f"distance_{domain}": value for domain, value in measured.items()})
     return pd.DataFrame(rows)
 

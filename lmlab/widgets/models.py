@@ -1,4 +1,4 @@
-"""The models that a view is opened on: miniatures by name, or one of the reader's own."""
+"""The models that a view is opened on, miniatures by name or one of the reader's own, and the texts that it offers."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,6 +9,15 @@ import lmlab.checkpoints
 from lmlab.model import LanguageModel
 from lmlab.text.tokenizer import Tokenizer
 
+OWN = "your own"  # text
+EXAMPLES = {
+    "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
+    "Tom. Mia and",
+    "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies in "
+    "the park. Where is the ring? In the",
+    "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
+    "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
+}
 Opened = dict[str, tuple[LanguageModel, Tokenizer]]
 
 

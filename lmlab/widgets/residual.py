@@ -10,19 +10,10 @@ from lmlab.model import LanguageModel
 from lmlab.text.pieces import pieces
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
-from lmlab.widgets.models import opened
+from lmlab.widgets.models import EXAMPLES, OWN, opened
 
 LONGEST = 128  # tokens that the picture holds
 RANKS = 5
-OWN = "your own"
-EXAMPLES = {
-    "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
-    "Tom. Mia and",
-    "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies in "
-    "the park. Where is the ring? In the",
-    "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
-    "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
-}
 BARS = {"share": "share of the last state", "vote": "vote for what is said"}
 
 

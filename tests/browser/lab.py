@@ -24,9 +24,13 @@ VIEWS = (
     "lmlab.widgets.rope.RoPEView",
     "lmlab.widgets.generation.GenerationView",
     "lmlab.widgets.residual.StreamView",
+    "lmlab.widgets.attention.AttentionView",
     "lmlab.widgets.training.TrainingView",
     "lmlab.widgets.bench.BenchView",
     "lmlab.widgets.interventions.InterventionView",
+    "lmlab.widgets.cost.CostView",
+    "lmlab.widgets.routing.RoutingView",
+    "lmlab.widgets.architecture.ArchitectureView",
 )
 
 
@@ -115,6 +119,7 @@ def server(root: Path, python: str | Path = sys.executable, environment: dict[st
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _wait_for(address: str, process: subprocess.Popen, seconds: float = 60) -> None:

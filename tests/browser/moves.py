@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from lmlab.widgets.kit import View
 
 LEFT_AND_RIGHT = {"ArrowRight": 1, "ArrowLeft": -1}
-STEPS = {"slider": LEFT_AND_RIGHT, "choice": {"ArrowDown": 1, "ArrowUp": -1}, "marks": LEFT_AND_RIGHT}
+UP_AND_DOWN = {"ArrowDown": 1, "ArrowUp": -1}
+STEPS = {"slider": LEFT_AND_RIGHT, "choice": UP_AND_DOWN, "marks": LEFT_AND_RIGHT, "tree": UP_AND_DOWN}
 # what a reader may write into a field: a few words, signs of several bytes, nothing, far too much
 TEXTS = ("Mia gave the red box to Tom. Later Tom", "47 + 8 \U0001f381 \u4f60", "", "a b c " * 200)
 
@@ -45,12 +46,13 @@ def moves(spec: dict, state: dict) -> list[Move]:
     at, last = values.index(value), len(values) - 1
     return [
         Move(f'[data-control="{name}"]', key, state | {name: values[min(max(at + step, 0), last)]})
-        for key, step in STEPS[spec["kind"]].items()
+        for key, step in STEPS[spec.get("keys", spec["kind"])].items()
     ]
 
 
 def presses(view: View) -> list[Move]:
-    """What is no control: buttons, whose states count how often they were pressed, and the marked option of a list."""
+    """What is no control: buttons, whose states count how often they were pressed, the marked option of a list, and the
+    chosen part of a tree, which opens and closes."""
     controls, state = {spec["name"] for spec in view.controls}, view.state
     found = [
         Move(f'button[data-button="{name}"]', "Enter", state | {name: count + 1})
@@ -60,6 +62,11 @@ def presses(view: View) -> list[Move]:
     if "chosen" in state:
         first = [len(view.data["pieces"]), view.data["bars"][0]["token"]]
         found.append(Move('[role="listbox"]', "Enter", state | {"chosen": first}))
+    if "open" in state:
+        every = {node["id"]: node for column in view.data["columns"] for node in column["nodes"]}
+        node, others = every[state["node"]], [path for path in state["open"] if path != every[state["node"]]["path"]]
+        toggled = others if node["path"] in state["open"] else [*others, node["path"]]
+        found.append(Move('[role="tree"]', "Enter", state | {"open": toggled} if node["folds"] else state))
     return found
 
 

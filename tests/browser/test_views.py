@@ -1,5 +1,7 @@
 """Views in a real JupyterLab, by keyboard: after each key the words say what Python says, and nothing else happens."""
 
+import base64
+import json
 import os
 import random
 
@@ -17,7 +19,7 @@ NOTEBOOK = """() => {
     const { activeCellIndex, widgets } = window.jupyterapp.shell.currentWidget.content;
     return [activeCellIndex, ...widgets.map((cell) => cell.model.type)];
 }"""
-IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control]")]
+IN_SIGHT = """(node) => [...node.querySelectorAll("input, select, fieldset, [role=listbox][data-control], [role=tree]")]
     .filter((one) => one.checkVisibility()).map((one) => one.dataset.control)"""
 # pictures without a mark beside their axes, and words that only a mistake writes
 BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) => {
@@ -35,10 +37,12 @@ BLANK = """(node) => [...node.querySelectorAll("svg, canvas")].filter((picture) 
 
 # every mark and word of the pictures, tables and texts, in an order of its own: the page's depends on what came before
 DRAWN = """(node) => [...node.querySelectorAll("svg *, canvas, th, td, .piece, [role=option]")]
-    .filter((one) => !one.firstElementChild)
-    .map((one) => one.outerHTML.replace(/lmlab-(fill|token)-\\d+/g, "$1")).sort().join("\\n")"""
-ANEW = """async ([text, traits]) => {
+    .filter((one) => !one.firstElementChild).map((one) => one.toDataURL?.() ?? one.outerHTML)
+    .map((drawn) => drawn.replace(/lmlab-(fill|token|node)-\\d+/g, "$1")).sort().join("\\n")"""
+ANEW = """async ([text, sent]) => {
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const bytes = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+    const traits = JSON.parse(sent, (_, value) => (value?.base64 === undefined ? value : bytes(value.base64)));
     const model = { get: (name) => traits[name], set() {}, on() {}, save_changes() {} };
     const el = document.createElement("div");
     (await import(url)).default.render({ model, el });
@@ -49,7 +53,8 @@ ANEW = """async ([text, traits]) => {
 def drawn_anew(page, mirror) -> str:
     """What a view that is opened in this state draws; a refusal keeps the data of before."""
     traits = {name: getattr(mirror, name) for name in ("controls", "state", "data", "summary", "problem", "version")}
-    return page.evaluate(ANEW, [mirror._esm, traits])
+    sent = json.dumps(traits, default=lambda found: {"base64": base64.b64encode(found).decode()})
+    return page.evaluate(ANEW, [mirror._esm, sent])
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,33 @@ def votes_part_by_part(added, weight, eps, row):
     return [float((part * weight).dot(row)) / size for part in added]
 
 
+def weights_head_by_head(q, k):
+    rows = []
+    for h in range(len(q)):
+        scores = torch.einsum("id,jd->ij", q[h], k[h * len(k) // len(q)]) * q.shape[-1] ** -0.5
+        rows.append((scores.exp() * torch.ones_like(scores).tril()).numpy())
+    return [row / row.sum(-1, keepdims=True) for row in rows]
+
+
+def seen_token_by_token(tokens, window):
+    return [[max(0, i - window + 1) <= j <= i for j in range(tokens)] for i in range(tokens)]
+
+
+def attend_by_exponentials(scores, scale, sinks, v):
+    e = torch.exp(scores * scale)
+    return torch.einsum("hts,hsd->htd", e / (e.sum(-1, keepdim=True) + sinks.exp()[:, None, None]), v)
+
+
+def queries_by_torch(x, weight, eps, rotate):
+    heads = x.split(len(weight), dim=-1)
+    return torch.stack([rotate(torch.nn.functional.rms_norm(q, weight.shape, weight, eps)) for q in heads])
+
+
+def cache_bytes_layer_by_layer(layers, heads, kv_heads, head_dim, window, tokens):
+    each = [min(tokens, window) if layer % 2 == 0 else tokens for layer in range(layers)]
+    return 4 * kv_heads * head_dim * sum(each)
+
+
 def frequencies_by_logarithms(theta, dim):
     return [math.exp(-math.log(theta) * 2 * i / dim) for i in range(dim // 2)]
 
@@ -264,6 +291,39 @@ def with_balance_layer_by_layer(loss, scores, indices, weight):
     return loss + weight * sum(losses) / len(losses)
 
 
+def parameters_matrix_by_matrix(layers, hidden_size, heads, kv_heads, head_dim, width, rows, tied):
+    shapes = (
+        [(hidden_size, heads * head_dim)] * 2 + [(hidden_size, kv_heads * head_dim)] * 2 + [(hidden_size, width)] * 3
+    )
+    vectors = [hidden_size, hidden_size, head_dim, head_dim]
+    tables = [(rows, hidden_size)] * (2 - int(tied))
+    return layers * (sum(map(math.prod, shapes)) + sum(vectors)) + sum(map(math.prod, tables)) + hidden_size
+
+
+def ignored_by_a_table(calculator, values):
+    every = values.repeat(len(values), 1)
+    every.diagonal().mul_(2)
+    return torch.tensor([calculator(row) for row in every]) == calculator(values)
+
+
+def tokens_per_second_by_cases(weights, cache, flops, batch, bandwidth, peak):
+    if weights / batch + cache > flops * bandwidth / peak:
+        return bandwidth / (weights / batch + cache)
+    return peak / flops
+
+
+def experts_read_by_adding(experts, chosen, tokens):
+    read = 0.0
+    for _ in range(tokens):
+        read += chosen * (1 - read / experts)
+    return read
+
+
+def longest_text_in_words(memory, total, active, per_token, batch):
+    left = memory - total - total
+    return (left - left % (batch * per_token)) / (batch * per_token)
+
+
 OTHER_WAYS = {
     "01.1": [rms_norm_by_torch, rms_norm_by_numpy],
     "01.2": [block_in_three_lines],
@@ -271,6 +331,11 @@ OTHER_WAYS = {
     "01.4": [vocabulary_share_by_cases],
     "01.5": [next_merge_with_a_table],
     "01.6": [votes_part_by_part],
+    "02.1": [weights_head_by_head],
+    "02.2": [seen_token_by_token],
+    "02.3": [attend_by_exponentials],
+    "02.4": [queries_by_torch],
+    "02.5": [cache_bytes_layer_by_layer],
     "03.1": [frequencies_by_logarithms, frequencies_by_division, frequencies_backwards],
     "03.2": [rotate_by_complex_numbers, rotate_by_quarter_turn, rotate_row_by_row, rotate_as_a_list_of_rows],
     "03.3": [decode_by_distance],
@@ -283,6 +348,11 @@ OTHER_WAYS = {
     "05.4": [break_even_by_trying],
     "05.5": [kv_heads_at_par_in_floats],
     "05.6": [softmax_scale_in_parts],
+    "08.1": [parameters_matrix_by_matrix],
+    "08.2": [ignored_by_a_table],
+    "08.3": [tokens_per_second_by_cases],
+    "08.4": [experts_read_by_adding],
+    "08.5": [longest_text_in_words],
     "09.1": [at_temperature_as_a_power],
     "09.2": [top_p_by_loop, top_p_by_a_line],
     "09.3": [judged_in_numpy],

@@ -72,5 +72,5 @@ def test_a_lesson_has_its_exercises(lesson):
 def test_unknown_numbers_are_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"no exercise '05\.9'; there are 05\.1, 05\.2, 05\.3"):
         catalogue.exercise("05.9")
-    with pytest.raises(ValueError, match=r"no prediction 'x'; there are 01\.0, 03\.0, 05\.0"):
+    with pytest.raises(ValueError, match=r"no prediction 'x'; there are 01\.0, 02\.0, 03\.0, 05\.0"):
         catalogue.prediction("x")

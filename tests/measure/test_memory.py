@@ -83,7 +83,7 @@ def test_formats_count_every_tensor_of_a_saved_miniature(tmp_path):
 
 
 def test_an_unknown_format_is_named():
-    with pytest.raises(ValueError, match="'int4' is not one of bf16, mxfp4, fp8"):
+    with pytest.raises(ValueError, match="'int4' is not one of bf16, fp8, mxfp4, mxfp4 throughout"):
         memory.weight_bytes(lmlab.config("qwen3-8b"), "int4")
 
 
