@@ -10,8 +10,6 @@ const short = (piece) => (piece.length > 11 ? `${piece.slice(0, 10)}\u2026` : pi
 const percent = (weight) => `${(100 * weight).toFixed(1)}%`;
 const floats = (view) => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
-let views = 0; // ids that no other view on the page has
-
 // What the data hold, as arrays: weight(head, i, j) of query i and key j, and so on.
 function unpack(data) {
   const length = data.tokens.length, each = (length * (length + 1)) / 2;
@@ -19,32 +17,6 @@ function unpack(data) {
   const sinks = data.sinks && floats(data.sinks), heads = data.statistics.distance[0].length;
   return { ...data, length, heads, weight: at(floats(data.weights)), sink: sinks && ((head, i) => sinks[head * length + i]),
     score: data.map && at(floats(data.map.values)), sees: (layer, i, j) => j <= i && (!data.windows[layer] || j > i - data.windows[layer]) };
-}
-
-// A list of options of which one is chosen by arrow keys or a click.
-function list(parent, model, name, label, moves, style) {
-  const box = kit.add(parent, "div", { role: "listbox", tabindex: 0, "data-control": name, "aria-label": label, style });
-  const tag = `lmlab-${name === "token" ? "token" : "fill"}-${views++}`;
-  const go = (to) => {
-    const last = box.children.length - 1, old = Math.min(model.get("state")[name], last);
-    if (Math.max(0, Math.min(last, to)) !== old) kit.put(model, name, Math.max(0, Math.min(last, to)));
-  };
-  box.addEventListener("keydown", (event) => {
-    const step = { Home: -Infinity, End: Infinity, ...moves() }[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    go(model.get("state")[name] + step);
-  });
-  box.addEventListener("click", (event) => {
-    const at = [...box.children].indexOf(event.target.closest("[role=option]"));
-    if (at >= 0) go(at);
-  });
-  return (items, chosen) => {
-    box.setAttribute("aria-activedescendant", `${tag}-${chosen}`);
-    kit.select(box).selectAll("span").data(items).join("span").attr("role", "option").attr("id", (_, i) => `${tag}-${i}`)
-      .attr("aria-selected", (_, i) => `${i === chosen}`).attr("aria-label", (d) => d.label).attr("title", (d) => d.label)
-      .attr("style", (d) => d.style).text((d) => d.text);
-  };
 }
 
 function overview(parent, model, wide) {
@@ -58,7 +30,8 @@ function overview(parent, model, wide) {
   cell().textContent = "layer";
   const heads = cell(), layers = cell("div", "display: grid; gap: 2px; grid-auto-rows: 30px; align-items: center; white-space: nowrap");
   const box = cell("div", "padding: 0");
-  const draw = list(box, model, "head", "Layer and head", () => ({ ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide(), ArrowUp: -wide() }), "");
+  const draw = kit.options(box, model, { name: "head", label: "Layer and head", style: "",
+    moves: () => ({ ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide(), ArrowUp: -wide() }) });
   const options = box.firstElementChild;
   return (data, chosen, state) => {
     const values = (state.statistic === "beyond" ? data.beyond[state.window] : data.statistics[state.statistic]).flat();
@@ -217,7 +190,8 @@ export default {
     let data = null, held = null;
     const left = kit.add(panels, "div", { style: "flex: 1 1 320px; max-width: 340px" }), heads = overview(left, model, () => data.heads);
     const draw = picture(kit.add(panels, "div", { style: "min-width: 0; max-width: 100%" }), model);
-    const text = list(left, model, "token", "The token that looks", () => ({ ArrowRight: 1, ArrowLeft: -1 }), "margin: 10px 0; padding: 2px; line-height: 1.9");
+    const text = kit.options(left, model, { name: "token", label: "The token that looks", style: "margin: 10px 0; padding: 2px; line-height: 1.9",
+      moves: () => ({ ArrowRight: 1, ArrowLeft: -1 }) });
     kit.add(left, "p", {}, "Choose a head, and the token that looks (arrow keys or a click). The text is shaded by where it looks; a dot is a blank.");
     kit.words(left, model);
     const show = () => {

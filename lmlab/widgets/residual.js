@@ -6,34 +6,13 @@ const LENGTH = [40, 98], DIRECTION = [126, 184], BARS = [212, 270], LENS = 302;
 const UNITS = { share: ["share", "the share of the last state that each part wrote; together they are 1"],
   vote: ["logit", "what each part added to the logit of what is said (framed), above the mean of all tokens"] };
 
-let strips = 0; // ids that no other view on the page has
-
 function strip(node, model) {
-  const box = kit.add(node, "div", { role: "listbox", tabindex: 0, "data-control": "token", "aria-label": "Token of the text",
-    "aria-orientation": "horizontal", style: "margin: 8px 0; padding: 2px; line-height: 1.9" });
-  const tag = `lmlab-token-${strips++}`;
-  const go = (t) => {
-    const last = box.children.length - 1, to = Math.max(0, Math.min(last, t));
-    if (to !== Math.min(model.get("state").token, last)) kit.put(model, "token", to);
-  };
-  box.addEventListener("keydown", (event) => {
-    const { token } = model.get("state");
-    const to = { ArrowRight: token + 1, ArrowLeft: token - 1, Home: 0, End: Infinity }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    go(to);
-  });
-  box.addEventListener("click", (event) => {
-    const at = [...box.children].indexOf(event.target);
-    if (at >= 0) go(at);
-  });
-  return (data, t) => {
-    kit.select(box).attr("aria-activedescendant", `${tag}-${t}`).selectAll("span").data(data.tokens).join("span")
-      .attr("role", "option").attr("id", (_, i) => `${tag}-${i}`).attr("aria-selected", (_, i) => `${i === t}`)
-      .attr("style", (_, i) => "display: inline-block; padding: 0 3px; margin: 0 1px; border: 1px solid #8888; border-radius: 3px; "
-        + `line-height: 1.5; white-space: pre; cursor: pointer${i === t ? "; background: #0072B2; color: #fff; font-weight: 600" : ""}`)
-      .text((piece) => piece);
-  };
+  const choose = kit.options(node, model, { name: "token", label: "Token of the text", style: "margin: 8px 0; padding: 2px; line-height: 1.9",
+    moves: () => ({ ArrowRight: 1, ArrowLeft: -1 }) });
+  const look = "display: inline-block; padding: 0 3px; margin: 0 1px; border: 1px solid #8888; border-radius: 3px; line-height: 1.5; "
+    + "white-space: pre; cursor: pointer";
+  return (data, t) => choose(data.tokens.map((text, i) => (
+    { text, style: `${look}${i === t ? "; background: #0072B2; color: #fff; font-weight: 600" : ""}` })), t);
 }
 
 const colour = (part) => (part.startsWith("attention") ? kit.COLOURS.now : part.startsWith("MLP") ? kit.COLOURS.accent : kit.COLOURS.before);

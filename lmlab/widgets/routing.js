@@ -92,19 +92,6 @@ function strip(group, data, x, low) {
   else group.selectAll("g.axis, text.x-name, text.y-name").remove();
 }
 
-// Pictures that are there when there is something for them; what is no longer there goes.
-const several = (node, make) => {
-  const place = kit.add(node, "div"), made = [];
-  return (all) => {
-    while (made.length > all.length) made.pop().part.remove();
-    while (made.length < all.length) {
-      const part = kit.add(place, "div", { style: "margin: 10px 0" });
-      made.push({ part, draw: make(part) });
-    }
-    made.forEach(({ draw }, i) => draw(all[i]));
-  };
-};
-
 // Rows by columns of shades, the numbers in them where they have room.
 function grid(node) {
   const { svg, paint } = raster(node, "Rows by columns; the words below say the most of it");
@@ -160,7 +147,7 @@ export default {
   render({ model, el }) {
     const node = kit.root(el, "Routing: which experts read each token");
     kit.controls(node, model);
-    const draw = heatmap(node), grids = several(node, grid), replay = several(node, training);
+    const draw = heatmap(node), grids = kit.several(node, grid), replay = kit.several(node, training);
     kit.add(node, "p", {}, "A column is a token, a row an expert: the lighter, the more of the expert's output the token takes. The bars are the experts' "
       + "loads. A dot stands for a blank.");
     kit.words(node, model);

@@ -55,19 +55,6 @@ function chart(node) {
   };
 }
 
-// Several such pictures or tables, as many as there are; what is no longer there goes.
-const several = (node, make) => {
-  const place = kit.add(node, "div"), made = [];
-  return (all) => {
-    while (made.length > all.length) made.pop().part.remove();
-    while (made.length < all.length) {
-      const part = kit.add(place, "div", { style: "margin-bottom: 10px" });
-      made.push({ part, draw: make(part) });
-    }
-    made.forEach(({ draw }, i) => draw(all[i]));
-  };
-};
-
 // Rows of marks, a shape for each run.
 function dots(node) {
   const picture = kit.svg(node, WIDTH, ROW, "Marks by row; the table below holds their numbers");
@@ -129,10 +116,10 @@ export default {
   render({ model, el }) {
     const node = kit.root(el, "Training: losses against the floor");
     kit.controls(node, model);
-    const change = several(node, table("190px")), sizes = several(node, dots), state = training(node, model), draw = several(node, chart);
-    const rows = several(node, dots);
+    const change = kit.several(node, table("190px")), sizes = kit.several(node, dots), state = training(node, model), draw = kit.several(node, chart);
+    const rows = kit.several(node, dots);
     kit.add(node, "p", {}, "A mark: held-out texts, measured. Dashed: the level to compare with.");
-    const numbers = several(node, table("none"));
+    const numbers = kit.several(node, table("none"));
     kit.words(node, model);
     kit.drawing(node, model, (data) => {
       change(data.change);

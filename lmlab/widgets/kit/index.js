@@ -160,6 +160,48 @@ export function words(parent, model) {
   refresh();
 }
 
+let lists = 0; // ids that no other list on the page has
+
+// A list of {text, label, style}, of which one is chosen by a click or the keys of moves(), {key: step}; Home and End too.
+export function options(parent, model, { name, label, moves, style }) {
+  const box = add(parent, "div", { role: "listbox", tabindex: 0, "data-control": name, "aria-label": label, style,
+    "aria-orientation": "horizontal" });
+  const tag = `lmlab-token-${lists++}`;
+  const go = (to) => {
+    const last = box.children.length - 1, place = Math.max(0, Math.min(last, to));
+    if (place !== Math.min(model.get("state")[name], last)) put(model, name, place);
+  };
+  box.addEventListener("keydown", (event) => {
+    const step = { Home: -Infinity, End: Infinity, ...moves() }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    go(Math.min(model.get("state")[name], box.children.length - 1) + step);
+  });
+  box.addEventListener("click", (event) => {
+    const at = [...box.children].indexOf(event.target.closest("[role=option]"));
+    if (at >= 0) go(at);
+  });
+  return (items, chosen) => {
+    box.setAttribute("aria-activedescendant", `${tag}-${chosen}`);
+    select(box).selectAll("span").data(items).join("span").attr("role", "option").attr("id", (_, i) => `${tag}-${i}`)
+      .attr("aria-selected", (_, i) => `${i === chosen}`).attr("aria-label", (d) => d.label ?? null).attr("title", (d) => d.label ?? null)
+      .attr("style", (d) => d.style).text((d) => d.text);
+  };
+}
+
+// As many pictures as there are things to draw: make(node) gives the function that draws one.
+export function several(parent, make, style = "margin: 10px 0") {
+  const place = add(parent, "div"), made = [];
+  return (all) => {
+    while (made.length > all.length) made.pop().part.remove();
+    while (made.length < all.length) {
+      const part = add(place, "div", { style });
+      made.push({ part, draw: make(part) });
+    }
+    made.forEach(({ draw }, i) => draw(all[i]));
+  };
+}
+
 // Draw now and after every change of the data; the root carries the version that is on the screen.
 export function drawing(node, model, draw) {
   const refresh = () => {
