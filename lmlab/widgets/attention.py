@@ -67,7 +67,7 @@ class AttentionView(View):
         self._kinds = {kind: [name for name in kinds if kinds[name] == kind] for kind in MAPS if kind in kinds.values()}
         self._reading: tuple = ()  # ((model, text), Attention, data): the last one
         self._map: tuple = ()  # ((model, text), what is shown, data)
-        example = next(iter(EXAMPLES))
+        example = "a place from before"  # longer than a window
         start = {
             "model": next(iter(self._models)),
             "example": example,

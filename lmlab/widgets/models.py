@@ -14,7 +14,7 @@ EXAMPLES = {
     "a name from before": "Once there was a girl called Mia who lived in Oakwood. Her best friend was a boy called "
     "Tom. Mia and",
     "a place from before": "Remember this. The ring is silver and lies in the cave. The camera is purple and lies in "
-    "the park. Where is the ring? In the",
+    "the park. The drum is red and lies in the attic. Where is the ring? In the",
     "an ending that agrees": "Kira bela estis. Baldau kira vetun salt",
     "a sum": "Add. 47 + 38 = 85. 21 + 34 = 5",
 }
