@@ -17,9 +17,9 @@ def _shared() -> str:
     attention = config.blocks[0].attention
     held, as_mha = memory.cache_bytes(config, 131_072), memory.cache_bytes_as_mha(config, 131_072)
     return (
-        f"Computed: from its configuration, {attention.num_attention_heads} query heads, {attention.num_key_value_heads} "
-        f"key/value heads. For 131,072 tokens it keeps {held / memory.GB:.1f} GB; with keys and values for every query "
-        f"head it would keep {as_mha / memory.GB:.0f} GB."
+        f"Computed: {attention.num_attention_heads} query heads, {attention.num_key_value_heads} key/value heads. For "
+        f"131,072 tokens it keeps {held / memory.GB:.1f} GB; with keys and values for every query head it would keep "
+        f"{as_mha / memory.GB:.0f} GB."
     )
 
 
