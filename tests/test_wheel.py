@@ -106,7 +106,7 @@ def test_wheel_draws_the_views_in_jupyterlab(python, tmp_path):
             for number in range(len(VIEWS)):
                 view = opened.view(number)
                 assert view.locator(".summary").text_content()
-                assert view.locator("svg path").count()
+                assert view.locator("svg path, svg rect, canvas").count()
             imported = opened.page.locator(".jp-OutputArea-output pre").first.inner_text().strip()
             assert Path(imported).is_relative_to(Path(python).parent.parent)
             assert not opened.faults
