@@ -12,7 +12,7 @@ from lmlab.text.pieces import pieces
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.attention_words import words
 from lmlab.widgets.kit import View, control, joined
-from lmlab.widgets.models import EXAMPLES, OWN, opened
+from lmlab.widgets.models import EXAMPLES, OWN, opened, text_of_example
 
 LONGEST = 96  # tokens that the picture holds
 STATISTICS = {
@@ -122,10 +122,7 @@ class AttentionView(View):
         return pieces(tokenizer, _ids(tokenizer, state["text"]))
 
     def settle(self, old: dict, new: dict) -> dict:
-        if new["example"] != old["example"] and new["example"] in EXAMPLES:
-            new = new | {"text": EXAMPLES[new["example"]]}
-        elif new["text"] != old["text"]:
-            new = new | {"example": next((name for name, text in EXAMPLES.items() if text == new["text"]), OWN)}
+        new = text_of_example(old, new)
         if new["model"] != old["model"]:  # the same layer and head, or the nearest there is
             (_, before), (layers, heads) = (_shape(self._models[one["model"]][0]) for one in (old, new))
             layer, head = divmod(new["head"], before)

@@ -21,6 +21,15 @@ EXAMPLES = {
 Opened = dict[str, tuple[LanguageModel, Tokenizer]]
 
 
+def text_of_example(old: dict, new: dict) -> dict:
+    """The state in which `example` and `text` say the same: the one that was changed decides."""
+    if new["example"] != old["example"] and new["example"] in EXAMPLES:
+        return new | {"text": EXAMPLES[new["example"]]}
+    if new["text"] != old["text"]:
+        return new | {"example": next((name for name, text in EXAMPLES.items() if text == new["text"]), OWN)}
+    return new
+
+
 @cache
 def _loaded(name: str) -> tuple[LanguageModel, Tokenizer]:
     return lmlab.checkpoints.load(name, dtype=torch.float32), lmlab.checkpoints.tokenizer(name)

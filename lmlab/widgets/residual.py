@@ -10,7 +10,7 @@ from lmlab.model import LanguageModel
 from lmlab.text.pieces import pieces
 from lmlab.text.tokenizer import Tokenizer
 from lmlab.widgets.kit import View, control, joined
-from lmlab.widgets.models import EXAMPLES, OWN, opened
+from lmlab.widgets.models import EXAMPLES, OWN, opened, text_of_example
 
 LONGEST = 128  # tokens that the picture holds
 RANKS = 5
@@ -66,10 +66,7 @@ class StreamView(View):
         return pieces(tokenizer, _ids(tokenizer, state["text"]))
 
     def settle(self, old: dict, new: dict) -> dict:
-        if new["example"] != old["example"] and new["example"] in EXAMPLES:
-            new = new | {"text": EXAMPLES[new["example"]]}
-        elif new["text"] != old["text"]:
-            new = new | {"example": next((name for name, text in EXAMPLES.items() if text == new["text"]), OWN)}
+        new = text_of_example(old, new)
         tokens = len(self._pieces(new))
         if tokens > LONGEST:
             return new  # will be refused: what is shown stays
